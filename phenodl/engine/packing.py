@@ -1,0 +1,78 @@
+"""Rows of runs in and out of the groups of blocks that the compiled program moves."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Int, PyTree
+
+from phenodl.engine.step import RUNNING, Program, TrainState
+from phenodl.sweep import Runs
+
+
+def plain(runs: Runs) -> Runs:
+    """The runs as rows of numbers alone: no axes, raw keys."""
+    rows = runs._replace(axes={}, id=runs.id.astype(np.int32), key=jax.random.key_data(runs.key))
+    return jax.tree.map(np.asarray, rows)
+
+
+def pack(program: Program, rows: Any) -> list[Any]:
+    """From rows of runs to groups of blocks (devices, blocks, width, ...), padded with id -1."""
+    devices, blocks, width = program.mesh.size, program.layout.blocks or 1, program.layout.width
+    count = math.ceil(len(rows.id) / (devices * blocks * width))
+    padding = count * devices * blocks * width - len(rows.id)
+    sharding = NamedSharding(program.mesh, P("device"))
+
+    def split(leaf: np.ndarray) -> np.ndarray:
+        # Neighbouring blocks go to different devices: a few runs keep all of them busy.
+        shape = (count, blocks, devices, width, *leaf.shape[1:])
+        return leaf.reshape(shape).swapaxes(1, 2)
+
+    def pad(leaf: np.ndarray) -> np.ndarray:
+        return np.concatenate([leaf, np.repeat(leaf[:1], padding, axis=0)])
+
+    padded = jax.tree.map(pad, rows)
+    padded.id[len(rows.id) :] = -1
+    groups = jax.tree.map(split, padded)
+    return [
+        jax.device_put(jax.tree.map(lambda leaf, number=number: leaf[number], groups), sharding)
+        for number in range(count)
+    ]
+
+
+def unpack(groups: Sequence[PyTree]) -> PyTree:
+    """From groups of blocks to rows, padding included."""
+
+    def join(*leaves: Array) -> np.ndarray:
+        rows = [np.asarray(leaf).swapaxes(0, 1) for leaf in leaves]
+        return np.concatenate([row.reshape(-1, *row.shape[3:]) for row in rows])
+
+    return jax.tree.map(join, *groups)
+
+
+def select(rows: PyTree, indices: np.ndarray) -> PyTree:
+    """These rows, in this order."""
+    return jax.tree.map(lambda leaf: leaf[indices], rows)
+
+
+def order(ids: Int[np.ndarray, " row"]) -> Int[np.ndarray, " run"]:
+    """The places of the runs among rows, by id and without the padding."""
+    order = np.argsort(ids, kind="stable")
+    return order[ids[order] >= 0]
+
+
+def gather(finished: TrainState | None, groups: Sequence[TrainState]) -> TrainState:
+    """The whole state of all runs, in the order of their ids."""
+    parts = [*([] if finished is None else [finished]), *([unpack(groups)] if groups else [])]
+    rows = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    return select(rows, order(rows.id))
+
+
+def split(state: TrainState) -> tuple[TrainState, TrainState]:
+    """Finished and running runs."""
+    running = state.status == RUNNING
+    return select(state, np.flatnonzero(~running)), select(state, np.flatnonzero(running))

@@ -1,0 +1,173 @@
+"""Results: labelled parts, one per chunk, and the one dataset they make together.
+
+On disk a part is rows of runs, for what a chunk holds may be any subset of them. In memory the runs
+are unfolded into the axes of the sweep: `load` and `collect` give an :class:`xarray.Dataset` with
+one dimension per axis, and ``step`` (``step_10`` for a probe that measures at every tenth step,
+``step_chunk`` for one that reports once per chunk). What was never measured is NaN.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xarray as xr
+
+from phenodl.training import Chunk, Record
+
+_AXES = "phenodl_axes"
+
+
+class ResultError(ValueError):
+    """A file of results that is not one, or not whole; the message names the file."""
+
+
+def from_chunk(chunk: Chunk) -> xr.Dataset:
+    """A chunk as a labelled part: one row per run, in the order of ``chunk.id``."""
+    variables: dict[str, Any] = {
+        "status": ("run", chunk.status),
+        "stopped_at": ("run", chunk.stopped_at),
+    }
+    coordinates: dict[str, Any] = {"run": chunk.id}
+    for record in chunk.records:
+        step = _step_dimension(record)
+        coordinates[step] = record.steps
+        for name, values in record.values.items():
+            inner = [f"{name}_{number}" for number in range(values.ndim - 2)]
+            variables[name] = (("run", step, *inner), values)
+    axes = {name: values.tolist() for name, values in chunk.axes.items()}
+    attributes = {_AXES: json.dumps(axes), "total_steps": chunk.total_steps}
+    return xr.Dataset(variables, coordinates, attributes)
+
+
+def collect(chunks: Iterable[Chunk]) -> xr.Dataset:
+    """All chunks of a training, kept in memory, as one dataset over the axes of the sweep.
+
+    Example:
+        >>> import jax, optax
+        >>> from phenodl import probes, sweep, training
+        >>> from phenodl.protocol import Problem
+        >>> problem = Problem(
+        ...     init=lambda key, data, hyper: jax.random.normal(key),
+        ...     loss=lambda theta, batch: theta**2,
+        ... )
+        >>> method = training.from_optax(lambda hyper: optax.sgd(hyper["learning_rate"]))
+        >>> runs = sweep.product(key=jax.random.key(0), seed=range(2), learning_rate=[0.1, 0.2])
+        >>> chunks = training.train(problem, method, runs, steps=10, probes=[probes.loss()])
+        >>> dict(collect(chunks).loss.sizes)
+        {'seed': 2, 'learning_rate': 2, 'step': 10}
+    """
+    return merge([from_chunk(chunk) for chunk in chunks])
+
+
+def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Joins parts, in the order of their steps, and unfolds the runs into the sweep's axes."""
+    axes = {name: np.asarray(values) for name, values in json.loads(parts[0].attrs[_AXES]).items()}
+    shape = tuple(len(values) for values in axes.values())
+    runs = int(np.prod(shape, dtype=int))
+    merged = xr.Dataset(coords=axes, attrs={"total_steps": parts[0].attrs["total_steps"]})
+    for name, first in parts[0].data_vars.items():
+        if first.ndim == 1:
+            dimensions, values = (), _last_known([part[name] for part in parts], runs)
+        else:
+            step, *inner = (str(dimension) for dimension in first.dims[1:])
+            steps = np.concatenate([part[step].values for part in parts])
+            merged = merged.assign_coords({step: steps})
+            dimensions, values = (step, *inner), _side_by_side([part[name] for part in parts], runs)
+        merged[str(name)] = ((*axes, *dimensions), values.reshape(*shape, *values.shape[1:]))
+    return merged
+
+
+def final(variable: xr.DataArray, dimension: str = "step_chunk") -> xr.DataArray:
+    """The last value along a dimension that was measured (is not NaN), per run."""
+    return variable.ffill(dimension).isel({dimension: -1}, drop=True)
+
+
+def write_part(path: Path, part: xr.Dataset) -> None:
+    """Writes a part so that it is either whole or not there: a temporary name, synced, renamed."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    part.to_netcdf(temporary, engine="h5netcdf")
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_part(path: Path) -> xr.Dataset:
+    """Reads one part into memory.
+
+    Raises:
+        ResultError: the file is truncated, or is not a part that this library wrote.
+    """
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as stored:
+            part = stored.load()
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        whole = h5py.is_hdf5(path)
+        reason = str(error).splitlines()[0] if whole else "truncated, or no HDF5 file"
+        raise ResultError(f"{path}: cannot be read as results ({reason})") from error
+    if _AXES not in part.attrs:
+        raise ResultError(f"{path}: holds no results of phenodl")
+    return part
+
+
+def part_paths(run_dir: Path, name: str = "*") -> list[Path]:
+    """The parts of one training (or of all) in a run directory, in the order of their steps."""
+    return sorted(run_dir.glob(f"part-{name}-[0-9]*.nc"))
+
+
+def load(run_dir: str | Path, name: str | None = None) -> xr.Dataset:
+    """The results of one training in a run directory.
+
+    Args:
+        run_dir: the directory.
+        name: of the training; not needed where there is only one.
+
+    Raises:
+        ResultError: there are no parts, one of them cannot be read, or no such name.
+    """
+    names = trainings(run_dir)
+    if not names:
+        raise ResultError(f"{run_dir}: no results here (part-*.nc)")
+    if (name is None and len(names) > 1) or (name is not None and name not in names):
+        raise ResultError(f"{run_dir}: holds the trainings {', '.join(names)}; name one of them")
+    return merge([read_part(path) for path in part_paths(Path(run_dir), name or names[0])])
+
+
+def trainings(run_dir: str | Path) -> list[str]:
+    """The names of the trainings whose parts are in a run directory."""
+    names = (path.stem.removeprefix("part-") for path in part_paths(Path(run_dir)))
+    return sorted({name.rpartition("-")[0] for name in names})
+
+
+def _step_dimension(record: Record) -> str:
+    if record.emit == "chunk":
+        return "step_chunk"
+    return "step" if record.every == 1 else f"step_{record.every}"
+
+
+def _last_known(pieces: Sequence[xr.DataArray], runs: int) -> np.ndarray:
+    """One value per run: the one of the last part the run took part in."""
+    values = np.zeros(runs, pieces[0].dtype)
+    for piece in pieces:
+        values[piece["run"].values] = piece.values
+    return values
+
+
+def _side_by_side(pieces: Sequence[xr.DataArray], runs: int) -> np.ndarray:
+    """Pieces one after another along the steps; NaN where a run took no part."""
+    missing = any(piece.sizes["run"] < runs for piece in pieces)
+    dtype = pieces[0].dtype
+    if missing and not np.issubdtype(dtype, np.floating):
+        dtype = np.dtype(float)
+    length = sum(piece.shape[1] for piece in pieces)
+    fill: Mapping[str, Any] = {"fill_value": np.nan if missing else 0, "dtype": dtype}
+    values = np.full((runs, length, *pieces[0].shape[2:]), **fill)
+    begin = 0
+    for piece in pieces:
+        end = begin + piece.shape[1]
+        values[piece["run"].values, begin:end] = piece.values
+        begin = end
+    return values
