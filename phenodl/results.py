@@ -83,7 +83,9 @@ def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
 
 def final(variable: xr.DataArray, dimension: str = "step_chunk") -> xr.DataArray:
     """The last value along a dimension that was measured (is not NaN), per run."""
-    return variable.ffill(dimension).isel({dimension: -1}, drop=True)
+    places = xr.DataArray(np.arange(variable.sizes[dimension]), dims=dimension)
+    last = places.where(variable.notnull(), 0).max(dimension).astype(int)
+    return variable.isel({dimension: last}).drop_vars(dimension)
 
 
 def write_part(path: Path, part: xr.Dataset) -> None:

@@ -29,7 +29,7 @@ from phenodl.engine.blocks import (
     fresh_group,
 )
 from phenodl.engine.packing import gather, order, pack, plain, select, split, unpack
-from phenodl.engine.step import RUNNING, Program, TrainState
+from phenodl.engine.step import CONVERGED, DIVERGED, RUNNING, Program, TrainState
 from phenodl.protocol import (
     Hyper,
     Layout,
@@ -43,6 +43,18 @@ from phenodl.protocol import (
     Symmetry,
 )
 from phenodl.sweep import Runs
+
+__all__ = [
+    "CONVERGED",
+    "DIVERGED",
+    "RUNNING",
+    "Chunk",
+    "Record",
+    "TrainState",
+    "abstract_state",
+    "from_optax",
+    "train",
+]
 
 
 class Chunk(NamedTuple):
@@ -181,7 +193,8 @@ def train(
     for begin in range(origin, steps, length):
         clock = time.perf_counter()
         count = min(length, steps - begin)
-        outputs = [advance(program, count, group, shared, begin, origin) for group in groups]
+        bounds = np.int32(begin), np.int32(origin)
+        outputs = [advance(program, count, group, shared, *bounds) for group in groups]
         groups = [group for group, _ in outputs]
         ends = unpack([(group.id, group.status, group.stopped_at, group.loss) for group in groups])
         ids, status, stopped_at, loss = select(ends, order(ends[0]))

@@ -1,0 +1,89 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+import xarray as xr
+from problems import gradient_descent, quadratic
+
+from phenodl import probes, results, sweep, training
+from phenodl.protocol import Layout
+
+
+@pytest.fixture(scope="module")
+def chunks() -> list[training.Chunk]:
+    """Six runs that end at different steps, so that later chunks hold fewer of them."""
+    runs = sweep.product(
+        key=jax.random.key(0), seed=[10, 20], learning_rate=np.array([0.05, 0.3, 0.1])
+    )
+    measurements = [
+        probes.loss(),
+        probes.grad_norm(3),
+        probes.value("theta", lambda view: view.params, emit="chunk"),
+    ]
+    return list(
+        training.train(
+            quadratic,
+            gradient_descent,
+            runs,
+            steps=60,
+            chunk=12,
+            probes=measurements,
+            stop=lambda view: view.objective.loss < 1e-2,
+            layout=Layout(width=1),
+        )
+    )
+
+
+def test_parts_on_disk_give_what_was_in_memory(tmp_path, chunks):
+    for number, chunk in enumerate(chunks):
+        path = tmp_path / f"part-main-{number:05d}.nc"
+        results.write_part(path, results.from_chunk(chunk))
+    xr.testing.assert_identical(results.load(tmp_path), results.collect(chunks))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"part-main-{number:05d}.nc" for number in range(len(chunks))
+    ]
+
+
+def test_runs_unfold_into_the_axes_of_the_sweep(chunks):
+    dataset = results.collect(chunks)
+    assert dataset.loss.dims == ("seed", "learning_rate", "step")
+    assert len(chunks[-1].id) < len(chunks[0].id) == 6
+    for rate in dataset.learning_rate.values:
+        exact = 0.5 * (1 - rate) ** (2 * np.arange(dataset.sizes["step"]))
+        stop = int(dataset.stopped_at.sel(seed=20, learning_rate=rate))
+        measured = dataset.loss.sel(seed=20, learning_rate=rate).values
+        np.testing.assert_allclose(measured[: stop + 1], exact[: stop + 1], 1e-4)
+        assert np.isnan(measured[stop + 1 :]).all()
+        last = results.final(dataset.theta).sel(seed=20, learning_rate=rate)
+        np.testing.assert_allclose(last, (1 - rate) ** stop, 1e-4)
+
+
+def test_trainings_in_one_directory_are_told_apart(tmp_path, chunks):
+    for name in ("main", "control-2"):
+        results.write_part(tmp_path / f"part-{name}-00000.nc", results.from_chunk(chunks[0]))
+    assert results.trainings(tmp_path) == ["control-2", "main"]
+    xr.testing.assert_identical(results.load(tmp_path, "main"), results.collect(chunks[:1]))
+    with pytest.raises(results.ResultError, match="control-2, main; name one"):
+        results.load(tmp_path)
+
+
+def test_a_file_that_is_no_result_is_named(tmp_path, chunks):
+    with pytest.raises(results.ResultError, match="no results here"):
+        results.load(tmp_path)
+    path = tmp_path / "part-main-00000.nc"
+    results.write_part(path, results.from_chunk(chunks[0]))
+    whole = path.read_bytes()
+    for content in (b"", b"not a result", whole[: len(whole) // 2], whole[:-1]):
+        path.write_bytes(content)
+        with pytest.raises(results.ResultError, match=f"{path.name}: cannot be read"):
+            results.load(tmp_path)
+    xr.Dataset({"x": ("run", [1.0])}).to_netcdf(path, engine="h5netcdf")
+    with pytest.raises(results.ResultError, match="holds no results of phenodl"):
+        results.load(tmp_path)
+
+
+def test_a_part_says_what_its_axes_are(chunks):
+    part = results.from_chunk(chunks[0])
+    axes = json.loads(part.attrs["phenodl_axes"])
+    assert axes == {"seed": [10, 20], "learning_rate": [0.05, 0.3, 0.1]}
