@@ -108,8 +108,8 @@ def from_optax(transformation: Callable[[Hyper], optax.GradientTransformation]) 
         return transformation(hyper).init(params)
 
     def step(objective: Objective, params: Params, state: PyTree, hyper: Hyper):
-        # optax raises floats to integer powers, which strict promotion would refuse.
-        with jax.numpy_dtype_promotion("standard"):
+        # optax raises floats to integer powers, and in a block divides (..., runs) by (runs,).
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             update, state = transformation(hyper).update(objective.grads, state, params)
         return optax.apply_updates(params, update), state, StepInfo(update, jnp.ones(()))
 

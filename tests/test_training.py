@@ -8,6 +8,7 @@ import pytest
 from problems import adam, gradient_descent, quadratic, sine_network
 
 from phenodl import probes, results, sweep, training
+from phenodl.optim import flow
 from phenodl.protocol import Layout, Method, Probe, Problem, StepInfo, Symmetry
 
 
@@ -235,7 +236,15 @@ def heavy_ball(rate: float) -> Method:
     return Method(lambda params, hyper: jax.tree.map(jnp.zeros_like, params), step)
 
 
-def test_runs_along_the_last_axis_give_the_same_numbers(x64):
+METHODS = {
+    "heavy ball": heavy_ball(0.1),
+    "rk4": flow.rk4(lambda objective, params, hyper: 0.3 * hyper["scale"] ** 0),
+    "adam": training.from_optax(lambda hyper: optax.adam(0.1)),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_runs_along_the_last_axis_give_the_same_numbers(x64, name):
     """The same formulas, written for (d,) and (d, runs) alike, in both layouts."""
     problem = Problem(
         init=lambda key, data, hyper: hyper["scale"] * jax.random.normal(key, (3,)),
@@ -251,9 +260,9 @@ def test_runs_along_the_last_axis_give_the_same_numbers(x64):
         ]
         chunks = training.train(
             problem,
-            heavy_ball(0.1),
+            METHODS[name],
             runs,
-            steps=60,
+            steps=900,
             probes=measurements,
             stop=lambda view: view.objective.loss < 1e-3,
             layout=layout,

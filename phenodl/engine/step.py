@@ -74,13 +74,13 @@ class Program(NamedTuple):
 def complete(program: Program, shared: Data, state: TrainState) -> TrainState:
     """Adds to freshly drawn parameters what method and probes start from."""
     keys = fold_in(state.key, PROBE)
-    state = state._replace(
-        method=program.method.init(state.params, state.hyper),
-        probes=tuple(
-            probe.init(fold_in(keys, number), state.params)
-            for number, probe in enumerate(program.probes)
-        ),
+    probes = tuple(
+        probe.init(fold_in(keys, number), state.params)
+        for number, probe in enumerate(program.probes)
     )
+    method = program.method.init(state.params, state.hyper)
+    method, probes = _per_run((method, probes), state.id.shape)
+    state = state._replace(method=method, probes=probes)
 
     def look(state: TrainState):
         view, _, _ = _propose(program, shared, state, jnp.zeros((), state.step.dtype))
@@ -167,7 +167,7 @@ def _look(probe: Probe, own: PyTree, view: View) -> tuple[PyTree, dict[str, Arra
     if probe.products and view.objective.hvp is None:
         objective = _objective(view.objective.function, view.params, products=True)
         view = view._replace(objective=objective)
-    return probe.measure(own, view)
+    return _per_run(probe.measure(own, view), view.objective.loss.shape)
 
 
 def fold_in(key: Array, number: Int[Array, ""] | int) -> Array:
@@ -188,6 +188,13 @@ def _where(mask: Bool[Array, "*run"], new: PyTree, old: PyTree) -> PyTree:
 def active(state: TrainState) -> Bool[Array, "*run"]:
     """Runs that still train; padding never does."""
     return (state.status == RUNNING) & (state.id >= 0)
+
+
+def _per_run(tree: PyTree, shape: tuple[int, ...]) -> PyTree:
+    """Gives each run of a block its own copy of what is one number for all (a step count)."""
+    return jax.tree.map(
+        lambda leaf: jnp.broadcast_to(leaf, shape) if leaf.ndim == 0 else leaf, tree
+    )
 
 
 def unmeasured(leaf: jax.ShapeDtypeStruct) -> Array:
