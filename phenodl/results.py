@@ -8,7 +8,7 @@ one dimension per axis, and ``step`` (``step_10`` for a probe that measures at e
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,12 +161,10 @@ def _last_known(pieces: Sequence[xr.DataArray], runs: int) -> np.ndarray:
 def _side_by_side(pieces: Sequence[xr.DataArray], runs: int) -> np.ndarray:
     """Pieces one after another along the steps; NaN where a run took no part."""
     missing = any(piece.sizes["run"] < runs for piece in pieces)
-    dtype = pieces[0].dtype
-    if missing and not np.issubdtype(dtype, np.floating):
-        dtype = np.dtype(float)
+    dtype = np.result_type(*(piece.dtype for piece in pieces), *([np.float16] if missing else []))
     length = sum(piece.shape[1] for piece in pieces)
-    fill: Mapping[str, Any] = {"fill_value": np.nan if missing else 0, "dtype": dtype}
-    values = np.full((runs, length, *pieces[0].shape[2:]), **fill)
+    fill = np.nan if missing else 0
+    values = np.full((runs, length, *pieces[0].shape[2:]), fill, dtype)
     begin = 0
     for piece in pieces:
         end = begin + piece.shape[1]

@@ -256,23 +256,20 @@ def _records(
     stopped_at = rows[1][by_id]
 
     def label(probe: Probe, values: dict[str, np.ndarray]) -> Record:
-        if probe.emit == "chunk":
-            return Record(probe.every, "chunk", steps[-1:], values)
-        measured = steps[:: probe.every]
-        ended = (stopped_at[:, None] >= 0) & (measured > stopped_at[:, None])
-        return Record(
-            probe.every,
-            "step",
-            measured,
-            {name: _blank(value, ended) for name, value in values.items()},
-        )
+        measured = steps[-1:] if probe.emit == "chunk" else steps[:: probe.every]
+        # A reducer's last value counts while its run took part in any step of the chunk.
+        needed = steps[:1] if probe.emit == "chunk" else measured
+        ended = (stopped_at[:, None] >= 0) & (stopped_at[:, None] < needed)
+        blanked = {name: _blank(value, ended) for name, value in values.items()}
+        return Record(probe.every, probe.emit, measured, blanked)
 
     values = select(unpack(records), by_id)
     return tuple(label(*pair) for pair in zip(program.probes, values, strict=True))
 
 
-def _blank(values: np.ndarray, mask: Bool[np.ndarray, "run step"]) -> np.ndarray:
-    if np.issubdtype(values.dtype, np.floating) and mask.any():
-        values = values.copy()
-        values[mask] = np.nan
+def _blank(values: np.ndarray, ended: Bool[np.ndarray, "run step"]) -> np.ndarray:
+    """NaN where a run had ended; whole numbers become floats for it."""
+    if ended.any():
+        values = values.astype(np.result_type(values, np.float16))
+        values[ended] = np.nan
     return values
