@@ -1,0 +1,47 @@
+"""The command line: ``python -m experiments``."""
+
+import signal
+import sys
+from collections.abc import Sequence
+
+from experiments import arguments, commands, parsing
+from experiments.errors import UserError
+from experiments.experiment import discover
+
+_HANDLERS = {
+    arguments.List: commands.list_experiments,
+    arguments.Run: commands.run,
+    arguments.Reproduce: commands.reproduce,
+    arguments.Resume: commands.resume,
+    arguments.Report: commands.report,
+    arguments.Analyze: commands.analyze,
+    arguments.Compare: commands.compare,
+}
+
+
+def main(argv: Sequence[str] | None = None, package: str = "experiments") -> int:
+    """Runs one command.
+
+    Args:
+        argv: its words; by default those of this process.
+        package: where the experiments live.
+
+    Returns:
+        The exit status: 0; 1, an experiment failed or ``--strict`` found a surprise; 2, a mistake
+        by the user; 130, interrupted.
+    """
+    try:
+        catalogue = discover(package)
+        command = parsing.parse(sys.argv[1:] if argv is None else argv, catalogue)
+        return _HANDLERS[type(command)](command, catalogue)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    # What a scheduler sends before it kills ends a run as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""The commands as data: a dataclass each, whose fields and docstrings are its flags and help."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+PROGRAM = "python -m experiments"
+
+Preset = Literal["quick", "paper"]
+Directory = Annotated[Path, arg(metavar="DIR")]
+OptionalDirectory = Annotated[Path | None, arg(metavar="DIR")]
+Switch = FlagCreatePairsOff[bool]
+
+
+@dataclass(frozen=True)
+class List:
+    """Show what there is: name, study, figure of the paper, minutes."""
+
+    json: Switch = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Train and analyze one experiment."""
+
+    name: str
+    preset: Preset
+    out: Path | None
+    config: Any
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Run all experiments and write one page with the ledger of their claims."""
+
+    preset: Preset = "quick"
+    """Sizes: enough for verdicts within minutes, or those of the papers."""
+    only: str = "*"
+    """Names of the experiments to run, as a pattern: 'spikes-*'."""
+    out: OptionalDirectory = None
+    """Where to write; by default runs/reproduce-PRESET."""
+    strict: Switch = False
+    """Exit with status 1 when a verdict differs from what is expected."""
+    json: Switch = False
+    """Print the ledger as JSON."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a run that was interrupted."""
+
+    directory: Positional[Directory]
+    """Of the run."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write one HTML page for a run, or for all runs in a directory, and show the ledger."""
+
+    directory: Positional[Directory]
+    """Of the run, or holding runs."""
+    json: Switch = False
+    """Print the ledger as JSON."""
+
+
+@dataclass(frozen=True)
+class Analyze:
+    """Derive claims and figures again from stored results, without training."""
+
+    directory: Positional[Directory]
+    """Of the run."""
+    json: Switch = False
+    """Print the claims as JSON."""
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Show what differs between two runs: configuration, versions, claims."""
+
+    first: Positional[Directory]
+    """Directory of one run."""
+    second: Positional[Directory]
+    """Directory of the other."""
+    json: Switch = False
+    """Print JSON."""
+
+
+Command = List | Run | Reproduce | Resume | Report | Analyze | Compare
+COMMANDS = {
+    kind.__name__.lower(): kind for kind in (List, Run, Reproduce, Resume, Report, Analyze, Compare)
+}

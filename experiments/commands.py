@@ -1,0 +1,172 @@
+"""What each command does. Returns its exit status; jax is imported only where something runs."""
+
+import json
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments import arguments, ledger
+from experiments.errors import UserError
+from experiments.experiment import Experiment
+from experiments.run_directory import RunDirectory, runs_in
+
+if TYPE_CHECKING:
+    from experiments.claims import Claim
+
+Catalogue = Mapping[str, Experiment]
+
+
+def list_experiments(command: arguments.List, catalogue: Catalogue) -> int:
+    """Shows what there is."""
+    if command.json:
+        _print_json(ledger.as_json(catalogue))
+    else:
+        ledger.console().print(ledger.list_table(catalogue.values()))
+    return 0
+
+
+def run(command: arguments.Run, catalogue: Catalogue) -> int:
+    """Trains and analyzes one experiment in its own directory."""
+    experiment = catalogue[command.name]
+    out = command.out or Path("runs") / experiment.name
+    return _complete(RunDirectory.prepare(out, experiment, command.preset, command.config))
+
+
+def resume(command: arguments.Resume, catalogue: Catalogue) -> int:
+    """Goes on with a stored run."""
+    stored = RunDirectory.open(command.directory, catalogue)
+    return _complete(
+        RunDirectory.prepare(stored.path, stored.experiment, stored.preset, stored.config)
+    )
+
+
+def analyze(command: arguments.Analyze, catalogue: Catalogue) -> int:
+    """Derives claims and figures again."""
+    from experiments import execution
+
+    run = RunDirectory.open(command.directory, catalogue)
+    execution.prepare_jax()
+    execution.analyze(run)
+    _show(run.claims(), command.json)
+    return 0
+
+
+def report(command: arguments.Report, catalogue: Catalogue) -> int:
+    """Writes the page of one run, or of all analyzed runs in a directory, and shows the ledger."""
+    from experiments.report import write_report
+
+    runs = runs_in(command.directory, catalogue)
+    done = [run for run in runs if run.analyzed] or runs
+    claims = [claim for run in done for claim in run.claims()]
+    page = write_report(command.directory / "report.html", done, _unfinished(runs))
+    _show(claims, command.json)
+    _say(f"page: {page}")
+    return 0
+
+
+def reproduce(command: arguments.Reproduce, catalogue: Catalogue) -> int:
+    """Runs all experiments, whatever happens to one of them, and writes the page."""
+    from experiments.report import write_report
+
+    chosen = [each for name, each in catalogue.items() if fnmatch(name, command.only)]
+    if not chosen:
+        raise UserError(f"--only {command.only}: no experiment has such a name")
+    out = command.out or Path("runs") / f"reproduce-{command.preset}"
+    runs = [
+        RunDirectory.prepare(out / each.name, each, command.preset, each.presets[command.preset])
+        for each in chosen
+    ]
+    claims: list[Claim] = []
+    failures: dict[str, str] = {}
+    for number, run in enumerate(runs, start=1):
+        name, minutes = run.experiment.name, run.experiment.minutes[command.preset]
+        _say(f"[{number}/{len(runs)}] {name} (about {minutes:g} min)")
+        try:
+            claims += _execute(run)
+        except KeyboardInterrupt:
+            _say("interrupted; the same command goes on from here")
+            raise
+        except UserError as error:
+            failures[name] = str(error)
+        except Exception as error:
+            traceback.print_exc()
+            failures[name] = f"{type(error).__name__}: {error}"
+
+    done = [run for run in runs if run.experiment.name not in failures]
+    if command.json:
+        _print_json({"claims": [claim.to_json() for claim in claims], "failed": failures})
+    else:
+        _show(claims)
+    for name, reason in failures.items():
+        _say(f"failed: {name}: {reason}")
+    if done:
+        _say(f"page: {write_report(out / 'report.html', done, failures)}")
+    surprising = command.strict and any(claim.surprising for claim in claims)
+    return 1 if failures or surprising else 0
+
+
+def compare(command: arguments.Compare, catalogue: Catalogue) -> int:
+    """Shows what differs between two runs."""
+    from experiments.comparison import compare_runs, comparison_table
+
+    first, second = (RunDirectory.open(path, catalogue) for path in (command.first, command.second))
+    differing = compare_runs(first, second)
+    if command.json:
+        _print_json(differing)
+    elif any(differing.values()):
+        ledger.console().print(comparison_table(differing, str(first.path), str(second.path)))
+    else:
+        print("no difference in configuration, versions or claims")
+    return 0
+
+
+def _complete(run: RunDirectory) -> int:
+    """Finishes one run and shows its claims."""
+    if run.analyzed:
+        _say(f"{run.path} holds this configuration, finished; nothing is trained again")
+    try:
+        claims = _execute(run)
+    except KeyboardInterrupt:
+        if run.exists:
+            _say(f"interrupted; go on with: {arguments.PROGRAM} resume {run.path}")
+        raise
+    _show(claims)
+    _say(f"results: {run.path}   page: {arguments.PROGRAM} report {run.path}")
+    return 0
+
+
+def _execute(run: RunDirectory) -> "list[Claim]":
+    """Trains and analyzes whatever is not done yet; returns the claims."""
+    if not run.analyzed:
+        from experiments import execution
+
+        execution.prepare_jax()
+        execution.train(run, ledger.console(stderr=True))
+        execution.analyze(run)
+    return run.claims()
+
+
+def _unfinished(runs: Sequence[RunDirectory]) -> dict[str, str]:
+    advice = f"not finished, go on with: {arguments.PROGRAM} resume"
+    return {run.path.name: f"{advice} {run.path}" for run in runs if not run.analyzed}
+
+
+def _show(claims: "Sequence[Claim]", as_json: bool = False) -> None:
+    if as_json:
+        _print_json([claim.to_json() for claim in claims])
+    elif claims:
+        output = ledger.console()
+        output.print(ledger.ledger_table(claims))
+        output.print(ledger.tally(claims))
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _say(text: str) -> None:
+    """Tells the user something that is not output."""
+    print(text, file=sys.stderr, flush=True)

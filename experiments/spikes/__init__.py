@@ -1,0 +1,1 @@
+"""Loss spikes in Adam, one folder per experiment."""

@@ -1,0 +1,1 @@
+"""Adam on a scalar quadratic: the smallest problem in which it spikes."""

@@ -1,0 +1,56 @@
+"""Configuration of ``spikes-quadratic``."""
+
+from dataclasses import dataclass
+
+from experiments.config import require, require_count, require_each, require_positive
+from experiments.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Config:
+    """Adam and gradient descent on θ²/2 from θ = 1."""
+
+    learning_rate: float = 0.15
+    """Step size η of the trajectories."""
+    b1: float = 0.9
+    """Decay per step of the first moment, β1, in the trajectories."""
+    b2: tuple[float, ...] = (0.95, 0.98, 0.99, 0.995, 0.999)
+    """Decay per step of the second moment, β2: one trajectory for each."""
+    control_b2: float = 0.9
+    """β2 of one more trajectory that is known not to spike."""
+    steps: int = 10_000
+    """Steps of every trajectory and of every point of the phase diagrams."""
+    points: int = 100
+    """Points of the phase diagrams along each of their two axes."""
+    diagram_b1: tuple[float, ...] = (0.0, 0.9)
+    """β1 of the phase diagrams, one for each."""
+    diagram_learning_rate: tuple[float, float] = (1e-3, 1.0)
+    """Smallest and largest η of the phase diagrams, spaced by a constant factor."""
+    diagram_forgetting: tuple[float, float] = (1e-3, 0.5)
+    """Smallest and largest 1 - β2 of the phase diagrams, spaced by a constant factor."""
+
+    def __post_init__(self):
+        require_positive("learning_rate", self.learning_rate)
+        require_each("b1", [self.b1], 0, 1)
+        require_each("b2", self.b2, 0, 1)
+        require_each("control_b2", [self.control_b2], 0, 1)
+        require_count("steps", self.steps)
+        require_count("points", self.points)
+        require_each("diagram_b1", self.diagram_b1, 0, 1)
+        for field in ("diagram_learning_rate", "diagram_forgetting"):
+            low, high = getattr(self, field)
+            require_positive(field, low)
+            require(low < high, field, "an increasing pair", f"{low} {high}")
+        _, most = self.diagram_forgetting
+        require(most <= 1, "diagram_forgetting", "at most 1", most)
+
+
+EXPERIMENT = Experiment(
+    name="spikes-quadratic",
+    study="spikes",
+    figure="SPIKE, Adam on a quadratic",
+    summary="Adam spikes on θ²/2 once its preconditioner has decayed; gradient descent does not",
+    presets={"quick": Config(), "paper": Config(points=200)},
+    minutes={"quick": 0.4, "paper": 1.0},
+    x64=True,
+)

@@ -1,0 +1,217 @@
+"""Adam on a scalar quadratic: the second moment outlives the gradient, and then the loss spikes."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import xarray as xr
+from jaxtyping import Float
+
+from experiments.claims import Claim, Target, exact, share
+from experiments.experiment import Analysis
+from experiments.recorder import Recorder
+from experiments.spikes.quadratic import figures
+from experiments.spikes.quadratic.config import EXPERIMENT, Config
+from experiments.spikes.quadratic.measure import extremes_probe, stability_probe
+from phenodl import probes, sweep, training
+from phenodl.optim import adam
+from phenodl.protocol import Layout, Problem
+from phenodl.results import final
+
+SPIKE = "SPIKE (arXiv 2506.04805)"
+
+PROBLEM = Problem(
+    init=lambda key, data, hyper: jnp.ones(()), loss=lambda theta, batch: theta**2 / 2
+)
+ADAM = training.from_optax(lambda hyper: adam.from_hyper(hyper).transformation())
+GRADIENT_DESCENT = training.from_optax(lambda hyper: optax.sgd(hyper["learning_rate"]))
+ELEMENTWISE = Layout(width=500)
+"""Every operation is on one number per run: wide blocks fill the vector units."""
+
+
+def train(config: Config, recorder: Recorder) -> None:
+    """Trajectories of Adam and gradient descent, and the phase diagrams."""
+    key = jax.random.key(0)
+    eta, b1 = config.learning_rate, config.b1
+    b2 = [*config.b2, config.control_b2]
+    recorder.train(
+        "adam",
+        PROBLEM,
+        ADAM,
+        sweep.product(key=key, b2=b2, learning_rate=eta, b1=b1),
+        steps=config.steps,
+        probes=[probes.loss(), stability_probe()],
+    )
+    recorder.train(
+        "gradient-descent",
+        PROBLEM,
+        GRADIENT_DESCENT,
+        sweep.product(key=key, learning_rate=[eta]),
+        steps=config.steps,
+        probes=[probes.loss()],
+    )
+    recorder.train(
+        "phase-diagram",
+        PROBLEM,
+        ADAM,
+        sweep.product(
+            key=key,
+            b1=config.diagram_b1,
+            b2=1 - np.geomspace(*config.diagram_forgetting, config.points),
+            learning_rate=np.geomspace(*config.diagram_learning_rate, config.points),
+        ),
+        steps=config.steps,
+        probes=[extremes_probe()],
+        layout=ELEMENTWISE,
+    )
+
+
+def momentum_window(b1: float) -> int:
+    """2 / (1 - b1) steps: within so many the swings of momentum ring down."""
+    return round(2 / (1 - b1))
+
+
+def rise_in_decades(loss: Float[np.ndarray, " step"], window: int) -> float:
+    """The height of the highest spike of a stored run, as ``extremes_probe`` defines it.
+
+    Args:
+        loss: of every step.
+        window: steps of which only the highest loss counts towards the floor.
+    """
+    whole = len(loss) // window * window
+    highest = loss[:whole].reshape(-1, window).max(1)
+    floor = np.minimum.accumulate(highest)
+    return float(np.log10((highest[1:] / floor[:-1]).max(initial=1)))
+
+
+class Stages(NamedTuple):
+    """The first spike of a trajectory, in steps; -1 where it does not come.
+
+    Attributes:
+        crossing: the curvature first exceeds its threshold.
+        peak: the highest loss from then until one window after the return.
+        back: the curvature first returns below its threshold.
+        decay: the factor per step by which v shrinks over the second half of the way to the
+            crossing, by a least-squares fit of its logarithm; NaN without a crossing.
+    """
+
+    crossing: int
+    peak: int
+    back: int
+    decay: float
+
+
+def stages(run: xr.Dataset, window: int) -> Stages:
+    """The stages of one trajectory's first spike."""
+    above = (run.curvature > run.threshold).values
+    if not above.any():
+        return Stages(-1, -1, -1, float("nan"))
+    crossing = int(np.argmax(above))
+    below = np.flatnonzero(~above[crossing:])
+    back = crossing + int(below[0]) if below.size else above.size - 1
+    peak = crossing + int(np.argmax(run.loss.values[crossing : back + window + 1]))
+    early = np.arange(crossing // 2, crossing)
+    slope = np.polyfit(early, np.log(run.second_moment.values[early]), 1)[0]
+    return Stages(crossing, peak, back, float(np.exp(slope)))
+
+
+def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
+    """The claims about decay, crossing and spike, with trajectories and phase diagrams."""
+    adams, descent, diagram = (
+        results[name] for name in ("adam", "gradient-descent", "phase-diagram")
+    )
+    window = momentum_window(config.b1)
+    found = {b2: stages(adams.sel(b2=b2), window) for b2 in config.b2}
+    measured = {name: each for name, each in diagram.items() if "step_chunk" in each.dims}
+    last = {name: final(each) for name, each in measured.items()}
+    points = xr.Dataset(last, attrs=diagram.attrs)
+    return Analysis(
+        claims=[
+            *trajectory_claims(found, adams.sel(b2=config.control_b2), descent, window),
+            *diagram_claims(points),
+        ],
+        figures={
+            "trajectories": figures.trajectories(adams, descent, found, window),
+            "phase-diagram": figures.phase_diagram(points),
+        },
+        tables={"stages": [{"b2": b2} | stage._asdict() for b2, stage in found.items()]},
+    )
+
+
+def trajectory_claims(
+    found: Mapping[float, Stages], control: xr.Dataset, descent: xr.Dataset, window: int
+) -> list[Claim]:
+    """Claims about the stages of a spike and about two trajectories without one."""
+    crossed = {b2: stage for b2, stage in found.items() if stage.crossing >= 0}
+    slow = [abs(stage.decay - b2) for b2, stage in crossed.items() if b2 >= 0.98]
+    late = [abs(stage.peak - stage.back) for stage in crossed.values()]
+    return [
+        _claim(
+            "decay",
+            "Before the crossing v decays by the factor β2 per step (β2 >= 0.98): largest error",
+            f"{SPIKE}, decay of the preconditioner",
+            exact(max(slow, default=np.nan)),
+            len(slow),
+            Target("<", 1e-4),
+        ),
+        _claim(
+            "peak",
+            "The loss peaks as the curvature returns below 2/η: steps between the two, at most",
+            f"{SPIKE}, growth of the preconditioner",
+            exact(max(late, default=np.nan)),
+            len(late),
+            Target("<=", 2),
+        ),
+        _claim(
+            "control",
+            f"At β2 = {float(control.b2):g} the loss does not spike: its largest rise, in decades",
+            SPIKE,
+            exact(rise_in_decades(control.loss.values, window)),
+            1,
+            Target("<", 0.3),
+        ),
+        _claim(
+            "gradient-descent",
+            "At the same η the loss of gradient descent never increases: steps on which it does",
+            SPIKE,
+            exact((np.diff(descent.loss.values) > 0).sum()),
+            descent.loss.size - 1,
+            Target("<=", 0),
+        ),
+    ]
+
+
+def diagram_claims(diagram: xr.Dataset) -> list[Claim]:
+    """Claims about all points of the phase diagrams."""
+    spiked = diagram.first_spike >= 0
+    warned = spiked & (diagram.first_crossing >= 0)
+    warned &= diagram.first_crossing <= diagram.first_spike
+    forgetful = diagram.b2 < diagram.b1
+    silent = forgetful & (diagram.first_crossing < 0)
+    forgetful = forgetful & xr.ones_like(spiked)
+    return [
+        _claim(
+            "crossing-precedes-spike",
+            "A spike of two decades or more comes after the curvature has crossed 2/η",
+            SPIKE,
+            share(warned.sum(), spiked.sum()),
+            int(spiked.sum()),
+            Target(">=", 0.99),
+        ),
+        _claim(
+            "no-crossing-below-b1",
+            "The curvature never crosses 2/η where β2 < β1",
+            "derived: v then decays no slower than the swinging gradient",
+            share(silent.sum(), forgetful.sum()),
+            int(forgetful.sum()),
+            Target(">=", 0.99),
+        ),
+    ]
+
+
+def _claim(name: str, *rest: Any) -> Claim:
+    statement, source, (measured, interval), n, target = rest
+    return Claim(f"{EXPERIMENT.name}/{name}", statement, source, measured, interval, n, target)

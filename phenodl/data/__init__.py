@@ -1,0 +1,1 @@
+"""Data sets and generators of data, one module per kind."""

@@ -1,0 +1,1 @@
+"""Models as pure functions on pytrees, one module per model."""

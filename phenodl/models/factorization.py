@@ -1,0 +1,158 @@
+"""Matrix factorization W = A B, the model of implicit regularization in matrix completion.
+
+Every helper is written for *trailing* run axes: it takes one factorization with matrices (rows,
+columns) and a block of them with matrices (rows, columns, runs) alike. Products are broadcast sums
+over the inner index. With the runs last, such a sum fills the vector units, and for 4 x 4 matrices
+it is an order of magnitude faster on a CPU than a batched matrix product
+(``Layout(run_axis=-1)``).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from phenodl.protocol import Data, Hyper, Layout, Objective, Problem
+
+
+class Factors(NamedTuple):
+    """The parameters of W = A B."""
+
+    A: Float[Array, "rows inner *runs"]
+    B: Float[Array, "inner columns *runs"]
+
+
+def problem(inner_width: int | None = None) -> Problem:
+    """Matrix completion: fit the observed entries of a matrix by W = A B from a Gaussian start.
+
+    The loss is 1/2 Σ (W_ij - M_ij)² over the observed entries. The run's data hold ``target``, the
+    matrix M (rows, columns), whose unobserved entries are never read and may be NaN, and ``mask``,
+    boolean of the same shape, true where an entry is observed. The entries of A and B are drawn
+    independently with standard deviation ``hyper["init_std"]``.
+
+    Args:
+        inner_width: columns of A; by default the smaller side of the matrix, so that W can be any
+            matrix and nothing but the dynamics limits its rank.
+
+    Raises:
+        ValueError: ``inner_width`` is less than 1.
+
+    Example:
+        >>> target, mask = jnp.ones((2, 3)), jnp.array([[True, False, True], [False, True, True]])
+        >>> model = problem()
+        >>> data = {"target": target, "mask": mask}
+        >>> factors = model.init(jax.random.key(0), data, {"init_std": jnp.array(0.1)})
+        >>> factors.A.shape, factors.B.shape, model.loss(factors, data).shape
+        ((2, 2), (2, 3), ())
+    """
+    if inner_width is not None and inner_width < 1:
+        raise ValueError(f"inner_width must be at least 1, got {inner_width}")
+
+    def init(key: Key[Array, ""], data: Data, hyper: Hyper) -> Factors:
+        target, std = data["target"], hyper["init_std"]
+        rows, columns = target.shape
+        inner = min(rows, columns) if inner_width is None else inner_width
+        key_a, key_b = jax.random.split(key)
+        return Factors(
+            std * jax.random.normal(key_a, (rows, inner), target.dtype),
+            std * jax.random.normal(key_b, (inner, columns), target.dtype),
+        )
+
+    return Problem(init=init, loss=squared_loss)
+
+
+def product(factors: Factors) -> Float[Array, "rows columns *runs"]:
+    """The matrix W = A B.
+
+    Example:
+        >>> product(Factors(jnp.ones((2, 3)), jnp.ones((3, 2)))).tolist()
+        [[3.0, 3.0], [3.0, 3.0]]
+    """
+    return (factors.A[:, :, None] * factors.B[None]).sum(1)
+
+
+def stacked(factors: Factors) -> Float[Array, "rows_and_columns inner *runs"]:
+    """W_aug, the rows of A above the columns of B (MF, arXiv 2405.13721).
+
+    Its rank is what gradient flow conserves, for every mask and every loss of W.
+
+    Example:
+        >>> stacked(Factors(jnp.ones((2, 3)), jnp.ones((3, 4)))).shape
+        (6, 3)
+    """
+    return jnp.concatenate([factors.A, jnp.swapaxes(factors.B, 0, 1)])
+
+
+def squared_loss(
+    factors: Factors, data: Mapping[str, Bool[Array, "rows columns *runs"] | Array]
+) -> Float[Array, "*runs"]:
+    """1/2 Σ (W_ij - M_ij)² over the observed entries, for each run."""
+    residual = jnp.where(data["mask"], product(factors) - data["target"], 0.0)
+    return 0.5 * _squared_norm(residual)
+
+
+def mean_loss(loss: Float[Array, "*runs"], mask: Bool[Array, "rows columns *runs"]) -> Array:
+    """The loss per observed entry, the scale of every threshold of convergence.
+
+    Example:
+        >>> float(mean_loss(jnp.array(4.0), jnp.array([[True, False], [True, False]])))
+        2.0
+    """
+    return loss / mask.sum((0, 1)).astype(loss.dtype)
+
+
+def safe_step(factor: float = 1.0) -> Callable[[Objective, Factors, Hyper], Float[Array, "*runs"]]:
+    """The step h = factor / (|A|_F² + |B|_F² + |R|_F), R the residual on the observed entries.
+
+    The denominator bounds the largest Hessian eigenvalue of the squared loss: along (dA, dB) the
+    quadratic form is |dA B + A dB|² + 2 <R, dA dB> on the observed entries, at most
+    (|A|² + |B|² + |R|) (|dA|² + |dB|²) by Cauchy-Schwarz. A factor of 1 therefore keeps a step
+    within half the limit of stability of gradient descent, h λ_max < 2.
+
+    Args:
+        factor: 1 is accurate for :func:`phenodl.optim.flow.rk4`. Plain gradient descent at 1 is
+            stable, but not yet gradient flow: it biases the solution it finds.
+
+    Returns:
+        A step-size rule for :mod:`phenodl.optim.flow`. It takes |R|_F from the loss, which must be
+        :func:`squared_loss`.
+
+    Raises:
+        ValueError: ``factor`` is not positive.
+
+    Example:
+        >>> from phenodl.optim import flow
+        >>> method = flow.rk4(safe_step(1.0))
+    """
+    if not factor > 0:
+        raise ValueError(f"factor must be positive, got {factor}")
+
+    def step_size(objective: Objective, factors: Factors, hyper: Hyper) -> Float[Array, "*runs"]:
+        del hyper
+        curvature = _squared_norm(factors.A) + _squared_norm(factors.B)
+        return factor / (curvature + jnp.sqrt(2 * objective.loss))
+
+    return step_size
+
+
+def small_layout(width: int = 32) -> Layout:
+    """The layout in which matrices of up to about 10 x 10 train fastest on a CPU.
+
+    Runs last, in blocks that stay in the innermost cache; the two options let the compiler use the
+    full width of the vector units. Larger matrices want ``Layout()`` and matrix products.
+
+    Args:
+        width: runs per block; 16 to 40 are alike, from 64 on each operation leaves the cache.
+
+    Example:
+        >>> small_layout().run_axis
+        -1
+    """
+    options = (("xla_cpu_prefer_vector_width", 512), ("xla_cpu_use_fusion_emitters", False))
+    return Layout(run_axis=-1, width=width, compiler_options=options)
+
+
+def _squared_norm(matrix: Float[Array, "rows columns *runs"]) -> Float[Array, "*runs"]:
+    return (matrix * matrix).sum((0, 1))

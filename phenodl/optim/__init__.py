@@ -1,0 +1,35 @@
+"""Optimizers as the theory sees them: views of optax's Adam, and gradient flow."""
+
+from phenodl.optim.adam import (
+    Adam,
+    adam_state,
+    current_learning_rate,
+    effective_learning_rate,
+    first_moment,
+    from_hyper,
+    gradient_ratio,
+    injected,
+    is_masked,
+    layer_sums,
+    momentum_factor,
+    preconditioner,
+    second_moment,
+    stability_threshold,
+)
+
+__all__ = [
+    "Adam",
+    "adam_state",
+    "current_learning_rate",
+    "effective_learning_rate",
+    "first_moment",
+    "from_hyper",
+    "gradient_ratio",
+    "injected",
+    "is_masked",
+    "layer_sums",
+    "momentum_factor",
+    "preconditioner",
+    "second_moment",
+    "stability_threshold",
+]

@@ -1,0 +1,1 @@
+"""Loss spikes in Adam: curvature along the training, alarms, and what follows them."""

@@ -1,0 +1,1 @@
+"""Tiny experiments, to try the command line on."""

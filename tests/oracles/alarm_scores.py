@@ -1,0 +1,33 @@
+"""Alarms and their scores by their definition, in plain Python."""
+
+
+def find_alarms(above, gap):
+    """Lists of [first, last] steps above, where gaps of up to ``gap`` steps are closed."""
+    found = []
+    for step, loud in enumerate(above):
+        if not loud:
+            continue
+        if found and step - found[-1][1] - 1 <= gap:
+            found[-1][1] = step
+        else:
+            found.append([step, step])
+    return found
+
+
+def score(above, spikes, gap, horizon):
+    """(true, false, dropped, foreseen) and the lead times; spikes as (trigger, end or None)."""
+    found = find_alarms(above, gap)
+    true = false = dropped = 0
+    for first, last in found:
+        if any(trigger < first and (end is None or first <= end) for trigger, end in spikes):
+            dropped += 1
+        elif any(first <= trigger <= last + horizon for trigger, _ in spikes):
+            true += 1
+        else:
+            false += 1
+    leads = []
+    for trigger, _ in spikes:
+        begins = [first for first, last in found if first <= trigger <= last + horizon]
+        if begins:
+            leads.append(trigger - max(begins))
+    return (true, false, dropped, len(leads)), leads

@@ -1,0 +1,210 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import phenodl
+from phenodl import probes, sweep, training
+from phenodl.curvature import cold_start, linearize
+from phenodl.optim import adam
+from phenodl.optim.adam import Adam
+from phenodl.protocol import Objective, Problem, View
+from phenodl.spikes import curvatures
+
+RNG = np.random.default_rng(0)
+DATA = {"inputs": RNG.normal(size=(12, 3)), "targets": RNG.normal(size=(12, 2))}
+
+
+def network(params, batch):
+    inputs, targets = batch["inputs"], batch["targets"]
+    hidden = jnp.tanh(inputs @ params["first"]["w"] + params["first"]["b"])
+    return ((hidden @ params["second"]["w"] - targets) ** 2).mean()
+
+
+def draw(key, data, hyper):
+    keys = jax.random.split(key, 3)
+    first = {"w": jax.random.normal(keys[0], (3, 4)), "b": jax.random.normal(keys[1], (1, 4))}
+    return {"first": first, "second": {"w": jax.random.normal(keys[2], (4, 2))}}
+
+
+def random_rows(data, key, step):
+    rows = jax.random.choice(key, 12, (5,))
+    return jax.tree.map(lambda leaf: leaf[rows], data)
+
+
+@jax.jit
+def dense_hessian(flat, batch):
+    _, unravel = ravel_pytree(draw(jax.random.key(0), None, None))
+    return jax.hessian(lambda flat: network(unravel(flat), batch))(flat)
+
+
+def moment(gradients, decay):
+    """The bias-corrected moving average as an explicit weighted sum, oldest gradient first."""
+    weights = (1 - decay) * decay ** np.arange(len(gradients))[::-1]
+    return np.tensordot(weights, gradients, 1) / (1 - decay ** len(gradients))
+
+
+def dense_curvatures(hessian, gradients, b1=0.9, b2=0.999, eps=1e-8):
+    """All curvatures by plain linear algebra from the history of gradients, the last one at θ_t."""
+    g, m = gradients[-1], moment(gradients, b1)
+    d = 1 / (np.sqrt(moment(gradients**2, b2)) + eps)
+    factor = (1 - b1) / (1 + b1) / (1 - b1 ** len(gradients))
+    adams = factor * d[:, None] * hessian
+    root = np.sqrt(d)
+    return {
+        "lambda_grad": g @ hessian @ g / (g @ g),
+        "curvature_a": g @ adams @ g / (g @ g),
+        "curvature_b": factor * (d * g) @ hessian @ (d * g) / (g @ (d * g)),
+        "curvature_c": factor * (d * m) @ hessian @ (d * m) / ((d * m) @ (m)),
+        "lambda_max": np.linalg.eigvalsh(hessian)[-1],
+        "lambda_max_adam": np.linalg.eigvalsh(factor * root[:, None] * hessian * root)[-1],
+    }
+
+
+def flat(tree):
+    return ravel_pytree(tree)[0]
+
+
+@pytest.mark.usefixtures("x64")
+def test_probes_equal_the_dense_reference_along_a_training_on_mini_batches():
+    hyper = {"learning_rate": [0.02, 0.1], "b2": [0.9, 0.99], "b1": 0.8, "eps": 1e-6}
+    runs = sweep.product(key=jax.random.key(1), seed=[3], **hyper)
+    seen = [
+        curvatures.gradient_probe(),
+        curvatures.eigenvalue_probe(products=24),
+        curvatures.threshold_probe(),
+        probes.value("params", lambda view: flat(view.params)),
+        probes.value("grads", lambda view: flat(view.objective.grads)),
+        probes.value("inputs", lambda view: view.batch["inputs"]),
+        probes.value("targets", lambda view: view.batch["targets"]),
+    ]
+    method = training.from_optax(lambda hyper: adam.from_hyper(hyper).transformation())
+    problem = Problem(draw, network, random_rows, DATA)
+    chunks = training.train(problem, method, runs, steps=12, chunk=12, probes=seen)
+    results = phenodl.collect(chunks).isel(seed=0)
+    for eta in hyper["learning_rate"]:
+        for b2 in hyper["b2"]:
+            run = results.sel(learning_rate=eta, b2=b2)
+            np.testing.assert_allclose(run.threshold, 2 / eta, rtol=1e-14)
+            for step in (0, 1, 11):
+                batch = {name: run[name].values[step] for name in ("inputs", "targets")}
+                hessian = np.asarray(dense_hessian(run.params.values[step], batch))
+                history = run.grads.values[: step + 1]
+                expected = dense_curvatures(hessian, history, b1=0.8, b2=b2, eps=1e-6)
+                for name, value in expected.items():
+                    assert float(run[name][step]) == pytest.approx(value, rel=1e-10), name
+
+
+@pytest.mark.usefixtures("x64")
+def test_three_warm_started_products_hold_the_eigenvalues():
+    probe = curvatures.eigenvalue_probe(products=3)
+    hyper = {"learning_rate": 0.02, "b2": 0.99}
+    tx = adam.from_hyper(hyper).transformation()
+
+    def loss(params):
+        return network(params, DATA)
+
+    def step(carry, number):
+        params, opt_state, remembered = carry
+        value, grads, hvp = linearize(loss, params)
+        with jax.numpy_dtype_promotion("standard"):
+            update, opt_state = tx.update(grads, opt_state, params)
+        objective = Objective(loss, value, grads, hvp)
+        view = View(objective, params, opt_state, update, DATA, number, number, hyper)
+        remembered, values = probe.measure(remembered, view)
+        moved = optax.apply_updates(params, update)
+        return (moved, opt_state, remembered), (flat(params), flat(grads), values)
+
+    @jax.jit
+    def train(params):
+        start = (params, tx.init(params), probe.init(jax.random.key(0), params))
+        return jax.lax.scan(step, start, jnp.arange(200))[1]
+
+    params, grads, values = train(draw(jax.random.key(2), None, None))
+    errors = []
+    for number in range(50, 200, 10):
+        hessian = np.asarray(dense_hessian(params[number], DATA))
+        expected = dense_curvatures(hessian, np.asarray(grads[: number + 1]), b2=0.99)
+        for name in ("lambda_max", "lambda_max_adam"):
+            errors.append(abs(float(values[name][number]) / expected[name] - 1))
+            assert values[f"{name}_residual"][number] < 0.1 * expected[name]
+    assert np.median(errors) < 1e-6
+    assert max(errors) < 1e-3
+
+
+@pytest.mark.usefixtures("x64")
+def test_snapshot_of_adamw_with_a_schedule():
+    schedule = optax.linear_schedule(0.2, 0.0, 10)
+    settings = Adam(schedule, weight_decay=0.3)
+    grads = {"w": jnp.arange(1.0, 4.0)}
+
+    @jax.jit
+    def measure(grads):
+        tx = settings.transformation()
+        state = tx.init(grads)
+        for _ in range(4):
+            with jax.numpy_dtype_promotion("standard"):
+                _, state = tx.update(grads, state, grads)
+        return curvatures.snapshot(state, settings, grads)
+
+    now = measure(grads)
+    assert float(now.threshold) == pytest.approx(2 / (0.2 * 0.7) - 0.3, rel=1e-6)
+    assert float(now.factor) == pytest.approx(0.1 / 1.9 / (1 - 0.9**4), rel=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_frozen_parameters_have_no_curvature():
+    """Only the second layer is Adam's: the reference is the dense block of that layer."""
+    params = draw(jax.random.key(4), None, None)
+    labels = {"first": "frozen", "second": "adam"}
+    tx = optax.partition({"adam": optax.adam(0.1), "frozen": optax.set_to_zero()}, labels)
+
+    @jax.jit
+    def measure(params):
+        _, grads, hvp = linearize(lambda p: network(p, DATA), params)
+        with jax.numpy_dtype_promotion("standard"):
+            _, state = tx.update(grads, tx.init(params), params)
+        now = curvatures.snapshot(state, Adam(0.1), grads)
+        top = curvatures.eigenpair(hvp, now, "lambda_max_adam", cold_start(params), 26)
+        values = curvatures.directional(lambda p: network(p, DATA), params, now)
+        return grads, values | {"lambda_max_adam": top.values[0]}
+
+    grads, values = measure(params)
+    block = np.asarray(dense_hessian(flat(params), DATA))[16:, 16:]
+    expected = dense_curvatures(block, np.asarray(flat(grads["second"]))[None])
+    for name, value in values.items():
+        assert float(value) == pytest.approx(expected[name], rel=1e-10), name
+
+
+def test_float32_gradients_whose_squares_underflow():
+    curvature = jnp.array([1.0, 4.0, 9.0])
+
+    def loss(theta):
+        return 0.5 * (curvature * theta**2).sum()
+
+    theta = 1e-25 * jnp.array([1.0, -2.0, 1.0])
+    g = np.array([1.0, -8.0, 9.0])
+    now = curvatures.Snapshot(
+        jax.grad(loss)(theta), 0.1 * jax.grad(loss)(theta), jnp.full(3, 1e8), *jnp.ones(2)
+    )
+    values = jax.jit(lambda now: curvatures.directional(loss, theta, now))(now)
+    expected = (g * np.asarray(curvature) * g).sum() / (g @ g)
+    assert float(values["lambda_grad"]) == pytest.approx(expected, rel=1e-6)
+    for name in ("curvature_a", "curvature_b", "curvature_c"):
+        assert float(values[name]) == pytest.approx(1e8 * expected, rel=1e-6)
+
+
+def test_curvature_along_no_direction_is_nan():
+    zero = jnp.zeros(2)
+    now = curvatures.Snapshot(zero, zero, jnp.ones(2), *jnp.ones(2))
+    values = curvatures.directional(lambda theta: (theta**2).sum(), zero, now)
+    assert all(np.isnan(value) for value in values.values())
+
+
+def test_refuses_unknown_names():
+    with pytest.raises(ValueError, match=r"lambda_grad.*curvature_d"):
+        curvatures.gradient_probe(which=["curvature_d"])
+    with pytest.raises(ValueError, match=r"lambda_max_adam.*\[\]"):
+        curvatures.eigenvalue_probe(which=[])
