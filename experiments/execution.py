@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.errors import UserError
+from experiments.provenance import cores
 from experiments.run_directory import RunDirectory
 
 _EXTRAS = {"sklearn": "data", "mlxtend": "data"}
@@ -21,7 +22,7 @@ def prepare_jax() -> None:
     """
     import jax
 
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    jax.config.update("jax_num_cpu_devices", cores())
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "phenodl"
         jax.config.update("jax_compilation_cache_dir", str(cache))

@@ -35,6 +35,13 @@ def provenance(experiment: Experiment, preset: str, config: Any) -> dict[str, An
     }
 
 
+def cores() -> int:
+    """How many this process may use, which a scheduler can limit."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def now() -> str:
     """The date and time, UTC, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

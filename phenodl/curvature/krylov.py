@@ -101,7 +101,9 @@ def grow(matvec: FlatMatvec, krylov: Krylov, first: int) -> Krylov:
     """Fills the rows of the basis from ``first`` on, at the cost of one product each."""
 
     def extend(row: int | Int[Array, ""], krylov: Krylov) -> Krylov:
-        direction = _orthonormal(krylov.queue[0], krylov.basis, row)
+        # The rows still to come are zero; where the loop is unrolled they need not be multiplied.
+        filled = krylov.basis[:row] if isinstance(row, int) else krylov.basis
+        direction = _orthonormal(krylov.queue[0], filled, row)
         image = matvec(direction)
         scale = jnp.maximum(krylov.scale, jnp.linalg.norm(image))
         candidate = image / jnp.maximum(scale, jnp.finfo(image.dtype).tiny)

@@ -99,8 +99,8 @@ def lead_times(
     found: Alarms,
     trigger: Int[np.ndarray, " spike"],
     horizon: int = 30,
-) -> Int[np.ndarray, " foreseen"]:
-    """Steps from the beginning of the alarm to the trigger, for each spike that was foreseen.
+) -> Float[np.ndarray, " spike"]:
+    """Steps from the beginning of the alarm to the trigger of each spike.
 
     Where several alarms reach a spike it is the latest one that counts.
 
@@ -109,14 +109,16 @@ def lead_times(
         trigger: step at which each spike is triggered; entries below 0 are padding.
         horizon: as in :func:`count`.
 
+    Returns:
+        One per spike; NaN for padding and for a spike that no alarm foresaw.
+
     Example:
         >>> lead_times(alarms(np.arange(100) // 10 == 4), np.array([55, 90])).tolist()
-        [15]
+        [15.0, nan]
     """
-    trigger = trigger[trigger >= 0]
     ahead = np.where(_reaches(found, trigger, horizon), trigger - found.first[:, None], np.inf)
     nearest = ahead.min(axis=0, initial=np.inf)
-    return nearest[np.isfinite(nearest)].astype(int)
+    return np.where(np.isfinite(nearest), nearest, np.nan)
 
 
 def score(

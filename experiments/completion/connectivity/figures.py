@@ -46,7 +46,7 @@ def nuclear_norm(
             order = np.argsort(stds)
             _draw_rate(right, stds[order], excess[:, order])
         right.set(
-            xlabel="standard deviation of the initial factors",
+            xlabel="std of the initial factors",
             ylabel="relative excess of nuclear norm",
         )
     return fig
@@ -73,11 +73,10 @@ def _draw_distributions(axis: Axes, outcome: Outcome) -> None:
         axis.step([_SMALLEST, *values, _LARGEST], share, where="post", label=_TITLES[name])
     axis.axvline(MINIMAL, color="0.35", linestyle="--", linewidth=0.8)
     axis.annotate(
-        "counts as minimal",
-        (MINIMAL, 0.65),
-        xytext=(-2, 0),
+        "minimal",
+        (MINIMAL, 0.55),
+        xytext=(-3, 0),
         textcoords="offset points",
-        rotation=90,
         ha="right",
         va="center",
         fontsize=7,
@@ -90,7 +89,7 @@ def _draw_distributions(axis: Axes, outcome: Outcome) -> None:
         xlabel="relative excess of nuclear norm",
         ylabel="share of runs up to this excess",
     )
-    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    axis.legend(loc="upper left", bbox_to_anchor=(0.03, 0.94), frameon=True, edgecolor="none")
 
 
 def _draw_rate(
