@@ -29,9 +29,7 @@ def provenance(experiment: Experiment, preset: str, config: Any) -> dict[str, An
         "platform": f"{platform.system()} {platform.machine()}",
         "versions": versions(),
         "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in devices],
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": cores(),
     }
 
 

@@ -1,6 +1,6 @@
 """Curvature of a loss: quadratic forms, Hessian products, extreme eigenpairs, spectral density."""
 
-from phenodl.curvature.density import Spectrum, density, moments, spectrum
+from phenodl.curvature.density import Spectrum, moments, smoothed_density, spectrum
 from phenodl.curvature.lanczos import Eigenpairs, cold_start, eigenpairs, lanczos
 from phenodl.curvature.operators import dense, hessian, layer_masks, preconditioned, restrict
 from phenodl.curvature.products import bilinear_form, linearize, quadratic_form
@@ -11,7 +11,6 @@ __all__ = [
     "bilinear_form",
     "cold_start",
     "dense",
-    "density",
     "eigenpairs",
     "hessian",
     "lanczos",
@@ -21,5 +20,6 @@ __all__ = [
     "preconditioned",
     "quadratic_form",
     "restrict",
+    "smoothed_density",
     "spectrum",
 ]

@@ -101,7 +101,7 @@ def spectrum(
     )
 
 
-def density(
+def smoothed_density(
     spectrum: Spectrum, grid: Float[Array, " points"], width: float | Float[Array, ""]
 ) -> Float[Array, " points"]:
     """The spectral density smoothed by a Gaussian.
@@ -116,7 +116,7 @@ def density(
 
     Example:
         >>> points = Spectrum(jnp.array([0.0, 1.0]), jnp.array([0.5, 0.5]))
-        >>> [round(float(x), 3) for x in density(points, jnp.array([0.0, 0.5]), 0.1)]
+        >>> [round(float(x), 3) for x in smoothed_density(points, jnp.array([0.0, 0.5]), 0.1)]
         [1.995, 0.0]
     """
     offsets = (grid[:, None] - spectrum.nodes[None]) / width

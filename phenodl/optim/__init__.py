@@ -16,6 +16,7 @@ from phenodl.optim.adam import (
     second_moment,
     stability_threshold,
 )
+from phenodl.optim.flow import gradient_descent, rk4
 
 __all__ = [
     "Adam",
@@ -24,12 +25,14 @@ __all__ = [
     "effective_learning_rate",
     "first_moment",
     "from_hyper",
+    "gradient_descent",
     "gradient_ratio",
     "injected",
     "is_masked",
     "layer_sums",
     "momentum_factor",
     "preconditioner",
+    "rk4",
     "second_moment",
     "stability_threshold",
 ]

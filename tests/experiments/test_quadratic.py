@@ -123,6 +123,7 @@ def test_figures_can_be_drawn(analysis):
         ("b1", 1.0),
         ("b2", (0.5, 1.0)),
         ("b2", ()),
+        ("b2", (0.9, 0.99)),
         ("points", 0),
         ("diagram_learning_rate", (1.0, 0.1)),
         ("diagram_forgetting", (0.1, 2.0)),

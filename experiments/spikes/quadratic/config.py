@@ -34,6 +34,8 @@ class Config:
         require_each("b1", [self.b1], 0, 1)
         require_each("b2", self.b2, 0, 1)
         require_each("control_b2", [self.control_b2], 0, 1)
+        distinct = len({*self.b2, self.control_b2}) == len(self.b2) + 1
+        require(distinct, "b2", "distinct numbers other than control_b2", self.b2)
         require_count("steps", self.steps)
         require_count("points", self.points)
         require_each("diagram_b1", self.diagram_b1, 0, 1)

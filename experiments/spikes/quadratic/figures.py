@@ -36,17 +36,16 @@ def trajectories(
         top.plot(descent.step + 1, descent.loss.squeeze(), color="0.6", label="gradient descent")
         for number, b2 in enumerate(adams.b2.values):
             stage = found.get(float(b2))
-            control = stage is None
-            end = None if control or stage.peak < 0 else 2 * stage.peak - stage.crossing
+            end = None if stage is None or stage.peak < 0 else 2 * stage.peak - stage.crossing
             run = adams.sel(b2=b2).isel(step=slice(end))
-            color = "black" if control else plots.OKABE_ITO[number % 7]
+            color = "black" if stage is None else plots.OKABE_ITO[number % 7]
             step, loss = run.step.values + 1, maximum_filter1d(run.loss.values, window)
-            line = {"color": color, "linestyle": "--" if control else "-"}
+            line = {"color": color, "linestyle": "--" if stage is None else "-"}
             top.plot(step, loss, label=f"β2 = {b2:g}", **line)
             middle.plot(step, run.second_moment / (1 - b2**step), **line)
             middle.plot(step, 2 * loss, color=color, linestyle=":", linewidth=0.8)
             bottom.plot(step, run.curvature, **line)
-            if end is not None:
+            if stage is not None and end is not None:
                 _mark(top, stage.crossing, loss, "o", color)
                 _mark(top, stage.peak, loss, "^", color)
                 _mark(bottom, stage.crossing, run.curvature.values, "o", color)

@@ -1,5 +1,6 @@
 """Adam on a scalar quadratic: the second moment outlives the gradient, and then the loss spikes."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
+from jaxtyping import Float
 
 from experiments.claims import Claim, Target, exact, share
 from experiments.experiment import Analysis
@@ -90,10 +92,16 @@ class Stages(NamedTuple):
     decay: float
 
 
+@functools.partial(jax.jit, static_argnames="b1")
+def _first_spike(loss: Float[np.ndarray, " step"], b1: float) -> detect.Spikes:
+    spikes, _ = detect.detect(jnp.asarray(loss), b1=b1, max_spikes=1)
+    return spikes
+
+
 def stages(run: xr.Dataset, b1: float) -> Stages:
     """The stages of one trajectory's first spike."""
     loss = run.loss.values
-    spikes = jax.jit(lambda loss: detect.detect(loss, b1=b1, max_spikes=1)[0])(loss)
+    spikes = _first_spike(loss, b1)
     spike = int(spikes.trigger[0]), int(spikes.peak[0])
     above = (run.curvature > run.threshold).values
     if not above.any():
@@ -111,6 +119,7 @@ def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
     adams, descent, diagram = (
         results[name] for name in ("adam", "gradient-descent", "phase-diagram")
     )
+    window = detect.ring_down(config.b1)
     found = {float(b2): stages(adams.sel(b2=b2), config.b1) for b2 in adams.b2.values}
     control = found.pop(config.control_b2)
     measured = {name: each for name, each in diagram.items() if "step_chunk" in each.dims}
@@ -122,9 +131,7 @@ def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
             *diagram_claims(points),
         ],
         figures={
-            "trajectories": figures.trajectories(
-                adams, descent, found, detect.ring_down(config.b1)
-            ),
+            "trajectories": figures.trajectories(adams, descent, found, window),
             "phase-diagram": figures.phase_diagram(points),
         },
         tables={"stages": [{"b2": b2} | stage._asdict() for b2, stage in found.items()]},
