@@ -172,6 +172,14 @@ def eigenpair(
 
     Raises:
         ValueError: if ``which`` is neither of the two.
+
+    Example:
+        >>> grads, scales = jnp.ones(2), jnp.array([1.0, 3.0])
+        >>> now = Snapshot(grads, grads, jnp.full(2, 10.0), jnp.ones(()), jnp.ones(()))
+        >>> start = cold_start(grads)
+        >>> top = eigenpair(lambda x: scales * x, now, "lambda_max_adam", start, products=2)
+        >>> print(top.values.round(3))
+        [30.]
     """
     _check([which], get_args(Eigenvalue))
     matvec = hvp
