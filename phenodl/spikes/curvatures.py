@@ -178,8 +178,8 @@ def eigenpair(
         >>> now = Snapshot(grads, grads, jnp.full(2, 10.0), jnp.ones(()), jnp.ones(()))
         >>> start = cold_start(grads)
         >>> top = eigenpair(lambda x: scales * x, now, "lambda_max_adam", start, products=2)
-        >>> print(top.values.round(3))
-        [30.]
+        >>> round(float(top.values[0]), 3)
+        30.0
     """
     _check([which], get_args(Eigenvalue))
     matvec = hvp
