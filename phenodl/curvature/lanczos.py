@@ -63,13 +63,12 @@ def _flatten(matvec: Matvec, start: Params, which: Which, tolerance: float | Non
     sign = 1 if which == "largest" else -1
     _, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], start))
     flat = jax.vmap(lambda tree: ravel_pytree(tree)[0])(start)
-    if tolerance is None:
-        tolerance = float(jnp.finfo(flat.dtype).eps) ** 0.5
+    limit = float(jnp.finfo(flat.dtype).eps) ** 0.5 if tolerance is None else tolerance
 
     def apply(vector: Float[Array, " n"]) -> Float[Array, " n"]:
         return sign * ravel_pytree(matvec(unravel(vector)))[0]
 
-    return _Flat(apply, flat, jax.vmap(unravel), sign, tolerance)
+    return _Flat(apply, flat, jax.vmap(unravel), sign, limit)
 
 
 def cold_start(like: Params, k: int = 1) -> Params:

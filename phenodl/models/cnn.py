@@ -18,6 +18,9 @@ from phenodl.protocol import Data, Hyper, Problem
 
 Params = dict[str, dict[str, Float[Array, "..."]]]
 
+LAYERS = ("conv1", "conv2", "dense1", "dense2")
+"""The layers in the order in which they act, which is also that of their names."""
+
 _SIDE = 3  # of the square kernels, in pixels
 _POOL = 2  # side of the pooling windows
 
@@ -82,18 +85,18 @@ def init(
         dtype: of the parameters.
 
     Returns:
-        Layers ``conv1``, ``conv2``, ``dense1``, ``dense2``, each with a ``weight``, (3, 3, in, out)
-        or (in, out), and a ``bias``, (out,).
+        The four ``LAYERS``, each with a ``weight``, (3, 3, in, out) or (in, out), and a ``bias``,
+        (out,).
     """
     first, second = channels
     taps, height, width, _ = patches_shape
     features = second * (height // _POOL**2) * (width // _POOL**2)
-    shapes = {
-        "conv1": (_SIDE, _SIDE, taps // _SIDE**2, first),
-        "conv2": (_SIDE, _SIDE, first, second),
-        "dense1": (features, hidden),
-        "dense2": (hidden, outputs),
-    }
+    shapes = (
+        (_SIDE, _SIDE, taps // _SIDE**2, first),
+        (_SIDE, _SIDE, first, second),
+        (features, hidden),
+        (hidden, outputs),
+    )
 
     def layer(key: Key[Array, ""], shape: tuple[int, ...]) -> dict[str, Float[Array, "..."]]:
         bound = 1 / math.sqrt(math.prod(shape[:-1]))
@@ -103,8 +106,8 @@ def init(
             "bias": jax.random.uniform(key_bias, shape[-1:], dtype, -bound, bound),
         }
 
-    keys = jax.random.split(key, len(shapes))
-    return {name: layer(key, shapes[name]) for key, name in zip(keys, shapes, strict=True)}
+    keys = jax.random.split(key, len(LAYERS))
+    return {name: layer(k, shape) for name, k, shape in zip(LAYERS, keys, shapes, strict=True)}
 
 
 def apply(params: Params, patches: Float[Array, "taps height width n"]) -> Float[Array, "n out"]:

@@ -34,9 +34,15 @@ def multiply(matrix):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    ("k", "which"), [(1, "largest"), (2, "smallest"), (3, "largest"), (4, "smallest")]
+    ("k", "which", "restarted"),
+    [
+        (1, "largest", False),
+        (2, "smallest", False),
+        (3, "smallest", True),
+        (4, "largest", True),
+    ],
 )
-def test_eigenpairs_of_random_networks_equal_dense_ones(x64, dtype, k, which):
+def test_eigenpairs_of_random_networks_equal_dense_ones(x64, dtype, k, which, restarted):
     """Four networks at once, two of them with the plain Hessian, two preconditioned."""
     _, loss = network(0, dtype)
     networks = [network(seed, dtype)[0] for seed in range(4)]
@@ -46,25 +52,23 @@ def test_eigenpairs_of_random_networks_equal_dense_ones(x64, dtype, k, which):
 
     def solve(params, diagonal):
         matvec = preconditioned(hessian(loss, params), diagonal, dtype(0.2))
-        start = cold_start(params, k)
-        return (
-            lanczos(matvec, start, products=SIZE, which=which),
-            eigenpairs(matvec, start, which=which, tolerance=tolerance, basis_size=12 + k),
-        )
+        options = {"which": which, "tolerance": tolerance}
+        if restarted:
+            return eigenpairs(matvec, cold_start(params, k), basis_size=12 + k, **options)
+        return lanczos(matvec, cold_start(params, k), products=SIZE, **options)
 
     solutions = jax.jit(jax.vmap(solve))(stack(networks), stack(diagonals))
     for number, (params, diagonal) in enumerate(zip(networks, diagonals, strict=True)):
+        pairs = jax.tree.map(lambda leaf, number=number: np.asarray(leaf[number]), solutions)
         root = np.sqrt(ravel_pytree(diagonal)[0])
         matrix = 0.2 * dense_hessian(loss, params) * np.outer(root, root)
-        for pairs in solutions:
-            values = np.asarray(pairs.values[number])
-            assert values.dtype == dtype
-            assert pairs.converged[number].all()
-            np.testing.assert_allclose(values, extremes(matrix, k, which), rtol=tolerance)
-            vectors = flat_rows(jax.tree.map(lambda leaf, i=number: leaf[i], pairs.vectors))
-            np.testing.assert_allclose(vectors @ vectors.T, np.eye(k), atol=tolerance)
-            norms = np.linalg.norm(vectors @ matrix - values[:, None] * vectors, axis=1)
-            np.testing.assert_allclose(pairs.residuals[number], norms, atol=tolerance)
+        assert pairs.values.dtype == dtype
+        assert pairs.converged.all()
+        np.testing.assert_allclose(pairs.values, extremes(matrix, k, which), rtol=tolerance)
+        vectors = flat_rows(pairs.vectors)
+        np.testing.assert_allclose(vectors @ vectors.T, np.eye(k), atol=tolerance)
+        norms = np.linalg.norm(vectors @ matrix - pairs.values[:, None] * vectors, axis=1)
+        np.testing.assert_allclose(pairs.residuals, norms, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -236,19 +240,18 @@ def test_jit_vmap_and_scan_agree_with_one_call_each():
     matrices = jnp.asarray(matrices + matrices.transpose(0, 2, 1))
     start = cold_start(jnp.zeros(15), 2)
 
-    def fixed(matrix):
-        return lanczos(multiply(matrix), start, products=9).values
+    def measure(matrix):
+        matvec = multiply(matrix)
+        fixed = lanczos(matvec, start, products=9)
+        return fixed.values, eigenpairs(matvec, start, basis_size=8).values
 
-    def adaptive(matrix):
-        return eigenpairs(multiply(matrix), start, basis_size=8).values
-
-    for measure in (fixed, adaptive):
-        compiled = jax.jit(measure)
-        single = np.stack([compiled(matrix) for matrix in matrices])
-        batched = jax.jit(jax.vmap(measure))(matrices)
-        scanned = jax.jit(lambda all, f=measure: jax.lax.map(f, all))(matrices)
-        np.testing.assert_allclose(batched, single, rtol=1e-10)
-        np.testing.assert_allclose(scanned, single, rtol=1e-10)
+    compiled = jax.jit(measure)
+    single = stack([compiled(matrix) for matrix in matrices])
+    batched = jax.jit(jax.vmap(measure))(matrices)
+    scanned = jax.jit(lambda matrices: jax.lax.map(measure, matrices))(matrices)
+    for ours in (batched, scanned):
+        np.testing.assert_allclose(ours[0], single[0], rtol=1e-10)
+        np.testing.assert_allclose(ours[1], single[1], rtol=1e-10)
 
 
 def test_bad_arguments():

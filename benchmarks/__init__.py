@@ -1,0 +1,1 @@
+"""What measuring costs: run with ``python -m benchmarks``; see README.md."""

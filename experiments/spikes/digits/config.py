@@ -1,0 +1,51 @@
+"""Configuration of ``spikes-digits``."""
+
+from dataclasses import dataclass
+
+from experiments.config import Adam, require, require_count, require_positive
+from experiments.experiment import Experiment
+
+ADAM = Adam(learning_rate=0.01)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A convolutional network fits digits in mean squared error by full-batch Adam."""
+
+    seeds: int = 16
+    """Number of runs, one per seed."""
+    first_seed: int = 0
+    """The seeds are this one and the following; 1000 to 1023 served to choose the configuration."""
+    images: int = 50
+    """Number of images to fit, at most 1797."""
+    steps: int = 700
+    """Steps of training."""
+    optimizer: Adam = ADAM
+    """Hyper-parameters of Adam."""
+    rise: float = 0.1
+    """Decades by which the loss leaves its running minimum in a spike."""
+    products: int = 6
+    """Hessian-vector products per step for the largest eigenvalue of the preconditioned Hessian."""
+    plain_products: int = 3
+    """Hessian-vector products per step for the largest eigenvalue of the Hessian itself."""
+    shifts: int = 200
+    """Random shifts of the alarms that give the precision of chance."""
+
+    def __post_init__(self):
+        for field in ("seeds", "images", "products", "plain_products", "shifts"):
+            require_count(field, getattr(self, field))
+        # The spike detector begins at step 50.
+        require(self.steps >= 100, "steps", "at least 100", self.steps)
+        require(self.first_seed >= 0, "first_seed", "at least 0", self.first_seed)
+        require_positive("rise", self.rise)
+
+
+EXPERIMENT = Experiment(
+    name="spikes-digits",
+    study="spikes",
+    figure="SPIKE, a CNN on images",
+    summary="The curvature along the gradient foretells loss spikes with fewer false alarms "
+    "than the largest eigenvalue",
+    presets={"quick": Config(), "paper": Config(seeds=64, steps=1000)},
+    minutes={"quick": 1.5, "paper": 7.0},
+)
