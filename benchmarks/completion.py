@@ -20,7 +20,7 @@ ROWS = [Row(LAST, LAST), Row(BATCHED, LAST), Row("NumPy loop", LAST)]
 
 def report(quick: bool) -> Iterator[str]:
     """The table of costs."""
-    rounds, chunk = (5, 50) if quick else (21, 500)
+    rounds, chunk = (3, 200) if quick else (15, 300)
     random = np.random.default_rng(0)
     targets, masks = random.standard_normal((RUNS, 4, 4)), random.random((RUNS, 4, 4)) < 0.6
     problem, method = factorization.problem(), flow.rk4(factorization.safe_step())

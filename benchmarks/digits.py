@@ -25,7 +25,7 @@ ROWS = [Row(name, PLAIN) for name in MEASURED]
 
 def report(quick: bool) -> Iterator[str]:
     """The table of costs."""
-    rounds, chunk = (3, 5) if quick else (11, 25)
+    rounds, chunk = (3, 20) if quick else (11, 50)
     try:
         problem = cnn.problem(*images.digits(50))
     except ModuleNotFoundError as error:

@@ -5,7 +5,7 @@ runs of the sweep at once with Adam written out. Both take curvature B as a Hess
 D g, and in place of Lanczos three products in a row, which is less work than Lanczos does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import jax
@@ -17,6 +17,8 @@ from benchmarks.timing import Side
 from phenodl.protocol import Problem
 
 Parameters = tuple[torch.Tensor, ...]
+Product = Callable[[Parameters], Parameters]
+Count = int | torch.Tensor
 Measure = Literal["nothing", "curvature", "products"]
 SUFFIX: dict[Measure, str] = {
     "nothing": "",
@@ -124,24 +126,26 @@ def vmapped(
     return advance
 
 
-def _along(vector, second, count):
+def _along(vector: Sequence[torch.Tensor], second: Sequence[torch.Tensor], count: Count):
     """D times a vector, with the second moment bias-corrected."""
     root = [torch.sqrt(v / (1 - B2**count)) + EPS for v in second]
     return tuple(x / r for x, r in zip(vector, root, strict=True))
 
 
-def _curvature(product, grads, direction, count):
+def _curvature(
+    product: Product, grads: Parameters, direction: Parameters, count: Count
+) -> torch.Tensor:
     """Curvature B: the preconditioned Hessian along the gradient."""
     factor = (1 - B1) / (1 + B1) / (1 - B1**count)
     return factor * _inner(direction, product(direction)) / _inner(direction, grads)
 
 
-def _repeated(product, vector):
+def _repeated(product: Product, vector: Parameters) -> torch.Tensor:
     for _ in range(3):
         size = torch.sqrt(_inner(vector, vector))
         vector = product(tuple(x / size for x in vector))
     return torch.sqrt(_inner(vector, vector))
 
 
-def _inner(left, right):
-    return sum((a * b).sum() for a, b in zip(left, right, strict=True))
+def _inner(left: Parameters, right: Parameters) -> torch.Tensor:
+    return torch.stack([(a * b).sum() for a, b in zip(left, right, strict=True)]).sum()

@@ -43,11 +43,17 @@ ROWS = [
 
 def report(quick: bool) -> Iterator[str]:
     """The table of costs, then the share of exact eigenvalues."""
-    rounds, chunk = (5, 100) if quick else (21, 500)
+    rounds, chunk = (3, 500) if quick else (15, 1000)
     problem = mlp.problem(*sine_mixture())
     method = training.from_optax(lambda hyper: adam.from_hyper(hyper).transformation())
-    hyper = {"learning_rate": LEARNING_RATE, "b1": B1, "b2": B2, "eps": EPS}
-    runs = sweep.product(key=jax.random.key(0), seed=range(SEEDS), **hyper)
+    runs = sweep.product(
+        key=jax.random.key(0),
+        seed=range(SEEDS),
+        learning_rate=LEARNING_RATE,
+        b1=B1,
+        b2=B2,
+        eps=EPS,
+    )
     eigenvalue = curvatures.eigenvalue_probe(which=["lambda_max_adam"])
     measured = {
         PLAIN: (),
@@ -69,7 +75,7 @@ def report(quick: bool) -> Iterator[str]:
     if importlib.util.find_spec("torch"):
         from benchmarks import pytorch
 
-        sides |= pytorch.sides(problem, steps=20 if quick else 100)
+        sides |= pytorch.sides(problem, steps=20 if quick else 50)
     else:
         yield "PyTorch is not installed: pip install 'phenodl[bench]' puts it beside.\n"
     yield from timing.table(timing.interleave(sides, rounds), ROWS)

@@ -23,18 +23,19 @@ class Row(NamedTuple):
 
 
 def interleave(sides: Mapping[str, Side], rounds: int) -> dict[str, np.ndarray]:
-    """Seconds per run and step of every side in every round.
+    """Processor seconds per run and step of every side in every round.
 
-    The sides take turns, in an order that changes from round to round, so that whatever else the
-    machine does meets all of them alike. One round goes before, for compilation.
+    Processor time, of all threads, leaves out what other processes take. The sides take turns, in
+    an order that changes from round to round, so that what remains of the machine's moods meets all
+    of them alike. One round goes before, for compilation.
     """
     names = list(sides)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for number in range(-1, rounds):
         for name in np.roll(names, number):
-            clock = time.perf_counter()
+            clock = time.process_time()
             work = sides[name]()
-            elapsed = (time.perf_counter() - clock) / work
+            elapsed = (time.process_time() - clock) / work
             if number >= 0:
                 seconds[name].append(elapsed)
     return {name: np.array(times) for name, times in seconds.items()}

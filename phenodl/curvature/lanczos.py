@@ -108,6 +108,8 @@ def lanczos(
         matvec: a symmetric operator on pytrees.
         start: k start vectors: a pytree whose leaves have a leading axis k. Their lengths do not
             matter; a zero, duplicate or non-finite one is replaced by a pseudo-random direction.
+            Where leading eigenvalues are close and cross, two vectors follow them better than one
+            at the same number of products.
         products: applications of ``matvec``, at least k; those beyond the dimension are not spent.
         which: "largest" or "smallest", algebraically.
         tolerance: the residual that counts as converged, relative to the largest ``|A v|`` seen,

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 from numpy.typing import ArrayLike
 
 from phenodl.protocol import Data, Hyper, Problem
 
-Params = dict[str, dict[str, Float[Array, "..."]]]
+Layer = dict[str, Float[Array, "..."]]
+Params = dict[str, Layer]
 
 LAYERS = ("conv1", "conv2", "dense1", "dense2")
 """The layers in the order in which they act, which is also that of their names."""
@@ -98,16 +100,17 @@ def init(
         (hidden, outputs),
     )
 
-    def layer(key: Key[Array, ""], shape: tuple[int, ...]) -> dict[str, Float[Array, "..."]]:
-        bound = 1 / math.sqrt(math.prod(shape[:-1]))
-        key_weight, key_bias = jax.random.split(key)
-        return {
-            "weight": jax.random.uniform(key_weight, shape, dtype, -bound, bound),
-            "bias": jax.random.uniform(key_bias, shape[-1:], dtype, -bound, bound),
-        }
+    sizes = [math.prod(shape) + shape[-1] for shape in shapes]
+    draws = jax.random.uniform(key, (sum(sizes),), dtype, -1, 1)  # one draw: each costs a compile
 
-    keys = jax.random.split(key, len(LAYERS))
-    return {name: layer(k, shape) for name, k, shape in zip(LAYERS, keys, shapes, strict=True)}
+    def layer(draws: Float[Array, " entries"], shape: tuple[int, ...]) -> Layer:
+        entries = draws / math.sqrt(math.prod(shape[:-1]))
+        return {"weight": entries[: -shape[-1]].reshape(shape), "bias": entries[-shape[-1] :]}
+
+    parts = jnp.split(draws, np.cumsum(sizes)[:-1].tolist())
+    return {
+        name: layer(part, shape) for name, part, shape in zip(LAYERS, parts, shapes, strict=True)
+    }
 
 
 def apply(params: Params, patches: Float[Array, "taps height width n"]) -> Float[Array, "n out"]:
@@ -163,15 +166,13 @@ def _patches(x: Float[Array, "c height width n"]) -> Float[Array, "taps height w
 
 
 def _convolve(
-    layer: dict[str, Float[Array, "..."]], patches: Float[Array, "taps height width n"]
+    layer: Layer, patches: Float[Array, "taps height width n"]
 ) -> Float[Array, "c height width n"]:
     out = _affine(layer, patches.reshape(len(patches), -1))
     return jax.nn.relu(out).reshape(-1, *patches.shape[1:])
 
 
-def _affine(
-    layer: dict[str, Float[Array, "..."]], x: Float[Array, "in columns"]
-) -> Float[Array, "out columns"]:
+def _affine(layer: Layer, x: Float[Array, "in columns"]) -> Float[Array, "out columns"]:
     weight = layer["weight"].reshape(len(x), -1)
     return jnp.matmul(weight.T, x) + layer["bias"][:, None]
 

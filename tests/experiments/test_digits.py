@@ -13,7 +13,7 @@ from phenodl.data.images import digits
 from phenodl.models import cnn
 from phenodl.spikes import decay
 
-SHORT = Config(seeds=2, images=6, steps=100, products=2, plain_products=1, shifts=3)
+SHORT = Config(seeds=2, images=6, steps=100, products=1, plain_products=1, shifts=3)
 SEEDS, STEPS, LIMIT = 5, 400, 200.0
 
 

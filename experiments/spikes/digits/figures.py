@@ -50,16 +50,17 @@ def around_trigger(runs: xr.Dataset, spikes: Spikes, before: int = 60, after: in
     with plots.style():
         fig, (top, bottom) = plots.figure(2, 1, height=3.6, sharex=True)
         loss = _aligned(np.log10(runs.loss), spikes, steps)
-        plots.band(top, steps, loss - loss[:, before, None], color="black")
-        top.set(ylabel="log10 loss,\nfrom trigger")
         top.set_title(f"{len(loss)} spikes of {runs.sizes['seed']} seeds: median and quartiles")
-        for name, color in COLORS.items():
-            pieces = _aligned(runs[name] / runs.threshold, spikes, steps)
-            plots.band(bottom, steps, pieces, color=color, label=SIGNALS[name])
+        if len(loss):
+            plots.band(top, steps, loss - loss[:, before, None], color="black")
+            for name, color in COLORS.items():
+                pieces = _aligned(runs[name] / runs.threshold, spikes, steps)
+                plots.band(bottom, steps, pieces, color=color, label=SIGNALS[name])
+            bottom.legend(loc="upper left", ncols=2)
         plots.threshold(bottom, 1.0, "2/η")
+        top.set(ylabel="log10 loss,\nfrom trigger")
         bottom.set(xlabel="steps from the trigger", ylabel="curvature / (2/η)")
         bottom.set(xlim=(-before, after), ylim=(None, 1.13))
-        bottom.legend(loc="upper left", ncols=2)
     return fig
 
 

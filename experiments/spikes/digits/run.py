@@ -17,6 +17,7 @@ from experiments.spikes.digits import figures
 from experiments.spikes.digits.config import EXPERIMENT, Config
 from experiments.spikes.digits.scores import (
     SIGNALS,
+    START,
     WINDOW,
     Foresight,
     decay_factors,
@@ -35,9 +36,6 @@ from phenodl.spikes.detect import Spikes
 
 NAME = EXPERIMENT.name
 SPIKE = "SPIKE (arXiv 2506.04805)"
-
-START = 50
-"""The detector's first step; the alarms of earlier steps can be counted as false or left out."""
 
 
 def train(config: Config, recorder: Recorder) -> None:

@@ -20,6 +20,9 @@ SIGNALS = {
 }
 """The curvatures that are held against 2/η."""
 
+START = 50
+"""The detector's first step; the alarms of earlier steps can be counted as false or left out."""
+
 WINDOW = 10
 """Steps before an alarm over which the change of the second moment is measured."""
 
@@ -40,7 +43,7 @@ class Foresight(NamedTuple):
 
 def find_spikes(loss: xr.DataArray, rise: float, b1: float) -> Spikes:
     """The spikes of all runs, as NumPy arrays along (seed, spike)."""
-    search = functools.partial(detect, rise=rise, b1=b1)
+    search = functools.partial(detect, rise=rise, b1=b1, start=START)
     found, _ = jax.jit(jax.vmap(search))(loss.transpose("seed", "step").values)
     return jax.tree.map(np.asarray, found)
 
