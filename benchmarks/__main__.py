@@ -28,11 +28,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="few rounds, a minute in all")
     options = parser.parse_args(arguments)
+    keep_to_one_core()
     print(machine(), flush=True)
     for name in options.only:
         print(f"\n## {name}: {GROUPS[name]}\n", flush=True)
         for line in importlib.import_module(f"benchmarks.{name}").report(options.quick):
             print(line, flush=True)
+
+
+def keep_to_one_core() -> None:
+    """Has everything run on one core, where the system can: costs are per core, for all sides.
+
+    It must come before JAX starts its threads.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def machine() -> str:
@@ -42,7 +52,7 @@ def machine() -> str:
     ]
     versions = [f"{name} {metadata.version(name)}" for name in packages]
     python = f"Python {platform.python_version()}"
-    return f"{', '.join([python, *versions])}; {processor()}, {os.cpu_count()} cores."
+    return f"{', '.join([python, *versions])}; one core of {processor()}."
 
 
 def processor() -> str:

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
+from recorders import InMemory
 
-import phenodl
 from experiments.completion.connectivity import run
 from experiments.completion.connectivity.config import EXPERIMENT, Config
 from experiments.completion.connectivity.outcome import (
@@ -14,23 +14,10 @@ from experiments.completion.connectivity.outcome import (
     instances,
     measure,
 )
-from experiments.recorder import Recorder
 from phenodl.completion import observation_graph
 from phenodl.results import final
-from phenodl.training import train
 
 SMALL = Config(seed=1, masks_per_size=1, sparse_masks=80, steps=3000, tolerance=1e-20)
-
-
-class MemoryRecorder(Recorder):
-    """Trains as the recorder does, but keeps the results in memory."""
-
-    def __init__(self):
-        self.results = {}
-
-    def train(self, name, problem, method, runs, **training):
-        self.results[name] = phenodl.collect(train(problem, method, runs, **training))
-        return self.results[name]
 
 
 def stored(solutions, loss):
@@ -83,7 +70,7 @@ def test_excess_of_known_solutions(x64):
 @pytest.fixture(scope="module")
 def trained():
     with jax.enable_x64(True):
-        recorder = MemoryRecorder()
+        recorder = InMemory()
         run.train(SMALL, recorder)
         yield recorder.results
 

@@ -3,28 +3,17 @@
 import numpy as np
 import pytest
 import xarray as xr
+from recorders import InMemory
 
-import phenodl
 from experiments.spikes.digits import run
 from experiments.spikes.digits.config import EXPERIMENT, Config
 from experiments.spikes.digits.scores import SIGNALS
-from phenodl import training
 from phenodl.data.images import digits
 from phenodl.models import cnn
 from phenodl.spikes import decay
 
 SHORT = Config(seeds=2, images=6, steps=100, products=1, plain_products=1, shifts=3)
 SEEDS, STEPS, LIMIT = 5, 400, 200.0
-
-
-class InMemory:
-    """A recorder that keeps everything."""
-
-    def __init__(self):
-        self.results = {}
-
-    def train(self, name, problem, method, runs, **how):
-        self.results[name] = phenodl.collect(training.train(problem, method, runs, **how))
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
 import jax
 import numpy as np
 import pytest
+from recorders import InMemory
 
-import phenodl
 from experiments.spikes.quadratic import run
 from experiments.spikes.quadratic.config import EXPERIMENT, Config
-from phenodl import training
+from experiments.spikes.quadratic.stages import stages
 
 CONFIG = Config(points=12)
 TABLE = {  # β2: steps of the crossing and of the peak, from an independent program
@@ -15,16 +15,6 @@ TABLE = {  # β2: steps of the crossing and of the peak, from an independent pro
     0.995: (1436, 1547),
     0.999: (5556, 6032),
 }
-
-
-class InMemory:
-    """A recorder that keeps everything."""
-
-    def __init__(self):
-        self.results = {}
-
-    def train(self, name, problem, method, runs, **how):
-        self.results[name] = phenodl.collect(training.train(problem, method, runs, **how))
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +95,7 @@ def test_reduced_extremes_equal_those_of_the_whole_history(results, b1, row, col
 
 @pytest.mark.usefixtures("x64")
 def test_a_trajectory_without_crossing_has_no_stages(results):
-    control = run.stages(results["adam"].sel(b2=0.9), b1=0.9)
+    control = stages(results["adam"].sel(b2=0.9), b1=0.9)
     assert control[:4] == (-1, -1, -1, -1)
     assert np.isnan(control[4:]).all()
 

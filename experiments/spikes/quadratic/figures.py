@@ -1,7 +1,6 @@
 """The figures of ``spikes-quadratic``."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -11,17 +10,15 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from scipy.ndimage import maximum_filter1d
 
+from experiments.spikes.quadratic.stages import Stages
 from phenodl import plots
-
-if TYPE_CHECKING:
-    from experiments.spikes.quadratic.run import Stages
 
 LOWEST = 1e-80
 """The trajectories are drawn down to this; the slowest ones go much deeper."""
 
 
 def trajectories(
-    adams: xr.Dataset, descent: xr.Dataset, found: Mapping[float, "Stages"], window: int
+    adams: xr.Dataset, descent: xr.Dataset, found: Mapping[float, Stages], window: int
 ) -> Figure:
     """Loss, moments and curvature of each β2 until its first spike is over.
 
