@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from experiments.serialization import decode
+
 Relation = Literal[">=", "<=", ">", "<", "in"]
 Verdict = Literal["holds", "fails", "undetermined"]
 Interval = tuple[float, float]
@@ -120,14 +122,10 @@ class Claim:
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Claim":
         """The claim that :meth:`to_json` wrote; the verdict is derived again."""
-        low, high = (math.nan if end is None else end for end in fields["interval"])
-        value = fields["target"]["value"]
-        target = Target(
-            fields["target"]["relation"], tuple(value) if isinstance(value, list) else value
-        )
-        rest = {name: fields[name] for name in ("id", "statement", "source", "n", "expected")}
-        measured = math.nan if fields["measured"] is None else fields["measured"]
-        return cls(**rest, measured=measured, interval=(low, high), target=target)
+        known = {name: value for name, value in fields.items() if name != "verdict"}
+        known["interval"] = [_number(end) for end in known["interval"]]
+        known["measured"] = _number(known["measured"])
+        return decode(cls, known)
 
 
 def dumps(claims: Iterable[Claim]) -> str:
@@ -136,8 +134,15 @@ def dumps(claims: Iterable[Claim]) -> str:
 
 
 def loads(text: str) -> list[Claim]:
-    """The claims in the text of a ``claims.json``."""
-    return [Claim.from_json(fields) for fields in json.loads(text)]
+    """The claims in the text of a ``claims.json``.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is no such text.
+    """
+    found = json.loads(text)
+    if not (isinstance(found, list) and all(isinstance(fields, dict) for fields in found)):
+        raise ValueError("not a list of claims")
+    return [Claim.from_json(fields) for fields in found]
 
 
 class Estimate(NamedTuple):
@@ -202,6 +207,10 @@ def bootstrap(
 def exact(value: float) -> Estimate:
     """A number without sampling error, such as an extreme over a fixed set of instances."""
     return Estimate(float(value), (float(value), float(value)))
+
+
+def _number(value: Any) -> Any:
+    return math.nan if value is None else value
 
 
 def _finite(value: float) -> float | None:

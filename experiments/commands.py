@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from experiments import arguments, ledger
 from experiments.errors import UserError
 from experiments.experiment import Experiment
-from experiments.run_directory import RunDirectory, runs_in
+from experiments.run_directory import RunDirectory, require_no_others, run_folders
 
 if TYPE_CHECKING:
     from experiments.claims import Claim
@@ -58,11 +58,19 @@ def report(command: arguments.Report, catalogue: Catalogue) -> int:
     """Writes the page of one run, or of all analyzed runs in a directory, and shows the ledger."""
     from experiments.report import write_report
 
-    runs = runs_in(command.directory, catalogue)
-    done = [run for run in runs if run.analyzed] or runs
-    claims = [claim for run in done for claim in run.claims()]
-    page = write_report(command.directory / "report.html", done, _unfinished(runs))
-    _show(claims, command.json)
+    done: list[RunDirectory] = []
+    broken: dict[str, str] = {}
+    for folder in run_folders(command.directory):
+        try:
+            run = RunDirectory.open(folder, catalogue)
+            run.require_presentable()
+            done.append(run)
+        except UserError as error:
+            broken[folder.name] = str(error)
+    if not done:
+        raise UserError(next(iter(broken.values())))
+    page = write_report(command.directory / "report.html", done, broken)
+    _show([claim for run in done for claim in run.claims()], command.json)
     _say(f"page: {page}")
     return 0
 
@@ -75,6 +83,7 @@ def reproduce(command: arguments.Reproduce, catalogue: Catalogue) -> int:
     if not chosen:
         raise UserError(f"--only {command.only}: no experiment has such a name")
     out = command.out or Path("runs") / f"reproduce-{command.preset}"
+    require_no_others(out)
     runs = [
         RunDirectory.prepare(out / each.name, each, command.preset, each.presets[command.preset])
         for each in chosen
@@ -125,7 +134,7 @@ def compare(command: arguments.Compare, catalogue: Catalogue) -> int:
 
 def _complete(run: RunDirectory) -> int:
     """Finishes one run and shows its claims."""
-    if run.analyzed:
+    if run.analyzed and run.whole:
         _say(f"{run.path} holds this configuration, finished; nothing is trained again")
     try:
         claims = _execute(run)
@@ -140,18 +149,13 @@ def _complete(run: RunDirectory) -> int:
 
 def _execute(run: RunDirectory) -> "list[Claim]":
     """Trains and analyzes whatever is not done yet; returns the claims."""
-    if not run.analyzed:
+    if not (run.analyzed and run.whole):
         from experiments import execution
 
         execution.prepare_jax()
         execution.train(run, ledger.console(stderr=True))
         execution.analyze(run)
     return run.claims()
-
-
-def _unfinished(runs: Sequence[RunDirectory]) -> dict[str, str]:
-    advice = f"not finished, go on with: {arguments.PROGRAM} resume"
-    return {run.path.name: f"{advice} {run.path}" for run in runs if not run.analyzed}
 
 
 def _show(claims: "Sequence[Claim]", as_json: bool = False) -> None:
@@ -164,7 +168,8 @@ def _show(claims: "Sequence[Claim]", as_json: bool = False) -> None:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(value, indent=2, ensure_ascii=not unicode))
 
 
 def _say(text: str) -> None:

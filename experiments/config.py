@@ -20,9 +20,10 @@ def require(condition: bool, field: str, requirement: str, value: object) -> Non
         raise ValueError(f"{field} must be {requirement}, got {value}")
 
 
-def require_count(field: str, value: int) -> None:
-    """A number of things (seeds, steps, points) is at least 1."""
-    require(value >= 1, field, "at least 1", value)
+def require_count(field: str, value: int, least: int = 1) -> None:
+    """A number of things (seeds, steps, points) is at least 1, or more, and fits into 32 bits."""
+    require(value >= least, field, f"at least {least}", value)
+    require(value < 2**31, field, "below 2**31", value)
 
 
 def require_positive(field: str, value: float) -> None:

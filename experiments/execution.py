@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from experiments import lock
 from experiments.errors import UserError
 from experiments.provenance import cores
 from experiments.run_directory import RunDirectory
@@ -32,40 +33,47 @@ def train(run: RunDirectory, console: Console | None = None) -> None:
     """Trains whatever is not trained yet.
 
     Raises:
-        UserError: a package of an extra is missing, or a result file is damaged.
+        UserError: a package of an extra is missing, a result file is damaged, or another process
+            is at work on this run.
     """
-    if run.trained:
-        return
+    with lock.held(run.path):
+        if not run.whole:
+            _train(run, console)
+
+
+def _train(run: RunDirectory, console: Console | None) -> None:
     import jax
 
     from experiments.recorder import Recorder
-    from phenodl.checkpoint import CheckpointError
     from phenodl.results import ResultError
 
     begin = time.monotonic()
+    recorder = Recorder(run, console)
     try:
         with jax.enable_x64(run.experiment.x64):
-            run.experiment.load().train(run.config, Recorder(run, console))
+            run.experiment.load().train(run.config, recorder)
     except ImportError as error:
         raise _missing_package(error) from error
-    except (ResultError, CheckpointError) as error:
+    except ResultError as error:
         raise UserError(str(error)) from error
     if not run.exists:
         run.create()
-    run.finish(time.monotonic() - begin)
+    run.finish(time.monotonic() - begin, recorder.trainings)
 
 
 def analyze(run: RunDirectory) -> None:
     """Derives claims, figures and tables from the stored results and stores them.
 
     Raises:
-        UserError: training has not ended, or a result file is damaged.
+        UserError: training has not ended, a result file is missing, damaged or from elsewhere, or
+            another process is at work on this run.
     """
     import jax
 
-    results = run.results()
-    with jax.enable_x64(run.experiment.x64):
-        run.save(run.experiment.load().analyze(run.config, results))
+    with lock.held(run.path):
+        results = run.results()
+        with jax.enable_x64(run.experiment.x64):
+            run.save(run.experiment.load().analyze(run.config, results))
 
 
 def _missing_package(error: ImportError) -> Exception:

@@ -1,9 +1,10 @@
 """Files that are whole or not there."""
 
+import contextlib
 import csv
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,28 @@ def write(path: Path, content: str | Callable[[Path], object]) -> None:
         UserError: the path cannot be written.
     """
     temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with reported(path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, str):
-            temporary.write_text(content)
+            temporary.write_text(content, encoding="utf-8")
         else:
             content(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        _sync(temporary)
         temporary.replace(path)
+        _sync(path.parent)
+
+
+@contextlib.contextmanager
+def reported(path: Path, verb: str) -> Iterator[None]:
+    """Reports what the operating system refuses as the user's: ``PATH cannot be VERB (why)``.
+
+    Raises:
+        UserError: the operating system refuses.
+    """
+    try:
+        yield
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror or error})") from error
+        raise UserError(f"{path} cannot be {verb} ({error.strerror or error})") from error
 
 
 def require_writable(path: Path) -> None:
@@ -41,8 +53,9 @@ def require_writable(path: Path) -> None:
         UserError: it cannot.
     """
     folder = path
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
+    with reported(path, "written"):
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         raise UserError(f"{path} cannot be written ({folder} is no writable directory)")
 
@@ -62,3 +75,12 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file, or the list of a folder's files, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -129,11 +129,12 @@ def _check_names(argv: Sequence[str], catalogue: Mapping[str, Experiment]) -> No
 
 def _chosen_preset(argv: Sequence[str]) -> Preset:
     """The preset, known before parsing because the defaults of the other flags come from it."""
+    preset: Preset = "quick"
     for word, following in zip(argv, [*argv[1:], ""], strict=True):
         name, _, value = word.partition("=")
-        if name == "--preset" and (value or following) == "paper":
-            return "paper"
-    return "quick"
+        if name == "--preset":
+            preset = "paper" if (value or following) == "paper" else "quick"
+    return preset
 
 
 def _unexpected(word: str, parsed: Any) -> str:

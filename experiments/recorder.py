@@ -4,10 +4,10 @@ A training is identified by its name in the run directory. What is complete ther
 again; what was interrupted goes on from its last checkpoint.
 """
 
-import json
 import re
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,16 @@ import numpy as np
 import xarray as xr
 from rich.console import Console
 
+from experiments import files, parts
 from experiments.progress import TrainingProgress
 from experiments.run_directory import RunDirectory
 from phenodl import results
-from phenodl.checkpoint import Checkpoints
+from phenodl.checkpoint import CheckpointError, Checkpoints
 from phenodl.protocol import Method, Problem
 from phenodl.sweep import Runs
-from phenodl.training import RUNNING, Chunk, abstract_state, train
+from phenodl.training import RUNNING, Chunk, TrainState, abstract_state, train
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
-
-_COMPLETE = "training_complete"
 
 
 class Recorder:
@@ -34,12 +33,16 @@ class Recorder:
     Args:
         run: where.
         console: for the progress; None is silent.
+
+    Attributes:
+        trainings: the names of those that have ended, in their order.
     """
 
     def __init__(self, run: RunDirectory, console: Console | None = None):
         self._run = run
         self._console = console
-        self._origin: dict[str, str] = {}
+        self._begun = False
+        self.trainings: list[str] = []
 
     def train(
         self, name: str, problem: Problem, method: Method, runs: Runs, **training: Any
@@ -59,47 +62,78 @@ class Recorder:
         """
         if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*", name):
             raise ValueError(f"name must be lower-case words joined by hyphens, got {name!r}")
-        parts = self._parts(name)
-        if not (parts and parts[-1].attrs.get(_COMPLETE)):
+        leading = self._leading(name) if self._run.exists else []
+        if not parts.complete(leading):
             self._begin()
-            self._advance(name, problem, method, runs, training)
-            parts = self._parts(name)
-        return results.merge(parts)
+            shapes = {key: training[key] for key in ("probes", "layout") if key in training}
+            like = abstract_state(problem, method, runs, **shapes)
+            start = self._restore(name, [part.attrs["last_step"] for part in leading], like)
+            with Checkpoints(self._checkpoints(name)) as checkpoints:
+                chunks = train(problem, method, runs, start=start, **training)
+                self._follow(name, chunks, checkpoints)
+            leading = self._leading(name)
+        self.trainings.append(name)
+        return results.merge(leading)
 
-    def _parts(self, name: str) -> list[xr.Dataset]:
-        return [results.read_part(path) for path in results.part_paths(self._run.path, name)]
+    def _leading(self, name: str) -> list[xr.Dataset]:
+        return parts.leading(self._run.path, self._run.stored, name)
+
+    def _checkpoints(self, name: str) -> Path:
+        return self._run.path / "checkpoints" / name
 
     def _begin(self) -> None:
         """Creates the run directory before the first training of this session."""
-        if not self._origin:
+        if not self._begun:
             self._run.create()
-            stored = self._run.stored
-            self._origin = {key: json.dumps(stored[key]) for key in ("config", "provenance")}
-            self._origin["experiment"] = self._run.experiment.name
+            self._begun = True
 
-    def _advance(
-        self, name: str, problem: Problem, method: Method, runs: Runs, training: dict[str, Any]
-    ) -> None:
-        """Trains to the end, from the last checkpoint if there is one."""
-        with Checkpoints(self._run.path / "checkpoints" / name) as checkpoints:
-            reached = checkpoints.latest()
-            for path in results.part_paths(self._run.path, name):
-                if reached is None or _first_step(path) >= reached:
-                    path.unlink()
-            if reached is not None:
-                shapes = {key: training[key] for key in ("probes", "layout") if key in training}
-                like = abstract_state(problem, method, runs, **shapes)
-                training = training | {"start": checkpoints.restore(reached, like)}
-            self._follow(name, train(problem, method, runs, **training), checkpoints)
+    def _restore(self, name: str, borders: Sequence[int], like: TrainState) -> TrainState | None:
+        """The newest state to go on from, or None to start anew; removes what lies beyond it.
+
+        Args:
+            name: of the training.
+            borders: the steps at which the leading parts end. The results up to a checkpoint must
+                be there for training to go on from it.
+            like: shapes and dtypes of the state.
+        """
+        folder = self._checkpoints(name)
+        reached, start = 0, None
+        with Checkpoints(folder) as checkpoints:
+            stored = checkpoints.steps()
+            for step in sorted(set(stored).intersection(borders), reverse=True):
+                try:
+                    reached, start = step, checkpoints.restore(step, like)
+                    break
+                except CheckpointError as error:
+                    self._say(f"left out: {error}")
+        if borders or stored:
+            self._say(f"{name} goes on from step {reached} of its results")
+        for step in stored:
+            if step > reached:
+                shutil.rmtree(folder / str(step))
+        for path in results.part_paths(self._run.path, name):
+            if parts.first_step(path) >= reached:
+                path.unlink()
+        for path in self._run.path.glob(f".part-{name}-*.tmp"):
+            path.unlink()
+        return start
+
+    def _say(self, text: str) -> None:
+        if self._console is not None:
+            self._console.print(text, soft_wrap=True)
 
     def _follow(self, name: str, chunks: Iterator[Chunk], checkpoints: Checkpoints) -> None:
         """Writes, shows and now and then checkpoints what training hands over."""
-        saved, chunk = time.monotonic(), None
+        saved, written = time.monotonic(), None
+        origin = parts.origin(self._run.stored, name)
         with TrainingProgress(f"{self._run.experiment.name} · {name}", self._console) as progress:
             try:
                 for chunk in chunks:
                     last = chunk.last_step == chunk.total_steps or RUNNING not in chunk.status
-                    self._write(name, chunk, last)
+                    path = self._run.path / f"part-{name}-{chunk.first_step:09d}.nc"
+                    with files.reported(path, "written"):
+                        parts.write(path, results.from_chunk(chunk), origin, last)
+                    written = chunk
                     speed = (chunk.last_step - chunk.first_step) / chunk.seconds
                     steps = (chunk.last_step, chunk.total_steps)
                     progress.update(*steps, speed, _median_loss(chunk), last)
@@ -107,18 +141,10 @@ class Recorder:
                         checkpoints.save(chunk.last_step, chunk.state())
                         saved = time.monotonic()
             except KeyboardInterrupt:
-                if chunk is not None:
-                    checkpoints.save(chunk.last_step, chunk.state())
+                # The chunk at hand may have no part yet: a checkpoint beyond it would leave a hole.
+                if written is not None:
+                    checkpoints.save(written.last_step, written.state())
                 raise
-
-    def _write(self, name: str, chunk: Chunk, last: bool) -> None:
-        part = results.from_chunk(chunk)
-        part.attrs |= {_COMPLETE: int(last), **self._origin}
-        results.write_part(self._run.path / f"part-{name}-{chunk.first_step:09d}.nc", part)
-
-
-def _first_step(path: Path) -> int:
-    return int(path.stem.rpartition("-")[2])
 
 
 def _median_loss(chunk: Chunk) -> float:

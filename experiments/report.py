@@ -59,8 +59,8 @@ def _section(run: RunDirectory) -> dict[str, Any]:
         "title": run.experiment.name + ("" if folder == run.experiment.name else f" ({folder})"),
         "experiment": run.experiment,
         "claims": run.claims(),
-        "figures": {path.stem: _data_url(path) for path in sorted(run.path.glob("figures/*.png"))},
-        "tables": {path.stem: _rows(path) for path in sorted(run.path.glob("tables/*.csv"))},
+        "figures": {path.stem: _data_url(path) for path in run.outputs("*.png")},
+        "tables": {path.stem: _rows(path) for path in run.outputs("*.csv")},
         "configuration": flatten(stored["config"]),
         "origin": _origin(stored),
         "command": stored["provenance"]["command"],
@@ -86,5 +86,5 @@ def _data_url(path: Path) -> str:
 
 
 def _rows(path: Path) -> list[list[str]]:
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         return list(csv.reader(file))

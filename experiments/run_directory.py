@@ -1,19 +1,18 @@
 """A run directory: one configuration of one experiment, with everything that came of it.
 
 ``config.json`` (configuration and provenance), ``part-*.nc`` (results), ``checkpoints/``,
-``claims.json``, ``figures/*.png`` and ``*.pdf``, ``tables/*.csv``. Every file is written under a
+``claims.json``, ``figures/*.png`` and ``*.pdf``, ``tables/*.csv``; ``.lock``. Every file is written under a
 temporary name and renamed, so that a run that is killed leaves whole files only. A directory
 never mixes two configurations.
 """
 
 import functools
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import files
+from experiments import config_file, files, lock
 from experiments.errors import UserError
 from experiments.experiment import Analysis, Experiment
 from experiments.provenance import differences, now, provenance
@@ -48,7 +47,7 @@ class RunDirectory:
         Raises:
             UserError: there is none, or the experiment has changed since.
         """
-        stored = _read_config(path)
+        stored = config_file.read(path)
         experiment = catalogue.get(stored["experiment"])
         if experiment is None:
             raise UserError(f"{path}: holds an unknown experiment, {stored['experiment']!r}")
@@ -69,8 +68,8 @@ class RunDirectory:
         Raises:
             UserError: the path holds something else, or cannot be written.
         """
-        if (path / "config.json").exists():
-            stored = _read_config(path)
+        if _holds_run(path):
+            stored = config_file.read(path)
             here = {"experiment": experiment.name, "config": encode(config)}
             there = {name: stored[name] for name in here}
             if here != there:
@@ -78,7 +77,7 @@ class RunDirectory:
                     f"{path} holds another configuration ({_describe(there, here)});"
                     " choose another directory with --out, or remove it"
                 )
-        elif path.is_dir() and any(path.iterdir()):
+        elif _holds_others(path):
             raise UserError(f"{path} holds other files and no run; choose another --out")
         files.require_writable(path)
         return cls(path, experiment, preset, config)
@@ -86,17 +85,26 @@ class RunDirectory:
     @property
     def stored(self) -> dict[str, Any]:
         """What ``config.json`` says."""
-        return _read_config(self.path)
+        return config_file.read(self.path)
 
     @property
     def exists(self) -> bool:
         """Whether anything has been written yet."""
-        return (self.path / "config.json").exists()
+        return _holds_run(self.path)
 
     @property
     def trained(self) -> bool:
         """Whether all training has ended."""
         return self.exists and self.stored["trained"] is not None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all training has ended and none of its results has been lost.
+
+        Raises:
+            UserError: a file is damaged or comes from elsewhere.
+        """
+        return self.trained and not _incomplete(self._parts())
 
     @property
     def analyzed(self) -> bool:
@@ -108,9 +116,10 @@ class RunDirectory:
         origin = provenance(self.experiment, self.preset, self.config)
         if self.exists:
             stored = self.stored
-            self._write_config(stored | {"resumed": [*stored["resumed"], origin]})
+            self._note(resumed=[*stored["resumed"], origin])
             return
-        self._write_config(
+        config_file.write(
+            self.path,
             {
                 "experiment": self.experiment.name,
                 "preset": self.preset,
@@ -119,33 +128,36 @@ class RunDirectory:
                 "provenance": origin,
                 "resumed": [],
                 "trained": None,
-            }
+                "analyzed": [],
+            },
         )
 
-    def finish(self, seconds: float) -> None:
-        """Notes that all training has ended, and what the last session of it took."""
-        self._write_config(self.stored | {"trained": {"date": now(), "seconds": round(seconds, 1)}})
+    def finish(self, seconds: float, trainings: Sequence[str]) -> None:
+        """Notes that these trainings, all there are, have ended, and what the last session took."""
+        trained = {"date": now(), "seconds": round(seconds, 1), "trainings": list(trainings)}
+        self._note(trained=trained)
 
     def results(self) -> "dict[str, xarray.Dataset]":
         """The stored results by the name of the training.
 
         Raises:
-            UserError: training has not ended, or a file is damaged.
+            UserError: training has not ended, or a file is missing, damaged or from elsewhere.
         """
         from phenodl import results
 
+        advice = f"python -m experiments resume {self.path}"
         if not self.trained:
-            raise UserError(
-                f"{self.path} is not finished: python -m experiments resume {self.path}"
-            )
+            raise UserError(f"{self.path} is not finished: {advice}")
+        found = self._parts()
+        if lacking := _incomplete(found):
+            raise UserError(f"{self.path} has lost results of {', '.join(lacking)}: {advice}")
         try:
-            names = results.trainings(self.path)
-            return {name: results.load(self.path, name) for name in names}
+            return {name: results.merge(leading) for name, leading in found.items()}
         except results.ResultError as error:
             raise UserError(str(error)) from error
 
     def save(self, analysis: Analysis) -> None:
-        """Writes claims, figures and tables, in place of those of an earlier analysis."""
+        """Writes claims, figures and tables, and removes what an earlier analysis alone wrote."""
         from experiments import claims
         from phenodl import plots
 
@@ -161,11 +173,28 @@ class RunDirectory:
         with plots.style():
             for path, content in contents.items():
                 files.write(path, content)
-        for folder in ("figures", "tables"):
-            for path in (self.path / folder).glob("*"):
-                if path not in contents:
-                    path.unlink()
+        for path in self.outputs():
+            if path not in contents:
+                path.unlink()
+        self._note(analyzed=[str(path.relative_to(self.path)) for path in contents])
         files.write(self.path / "claims.json", claims.dumps(analysis.claims))
+
+    def outputs(self, pattern: str = "*") -> list[Path]:
+        """The figures and tables that the last analysis wrote; others in their folders are not ours.
+
+        Args:
+            pattern: of their paths in the run directory.
+        """
+        ours = set(self.stored["analyzed"])
+        kinds = ("figures/*.png", "figures/*.pdf", "tables/*.csv")
+        found = {
+            path.relative_to(self.path): path for kind in kinds for path in self.path.glob(kind)
+        }
+        return [
+            path
+            for place, path in sorted(found.items())
+            if str(place) in ours and place.match(pattern) and path.is_file()
+        ]
 
     def claims(self) -> "list[Claim]":
         """The stored claims.
@@ -177,7 +206,7 @@ class RunDirectory:
 
         path = self.path / "claims.json"
         try:
-            return claims.loads(path.read_text())
+            return claims.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             advice = "analyze" if self.trained else "resume"
             raise UserError(
@@ -186,37 +215,77 @@ class RunDirectory:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: cannot be read as claims ({error!r})") from error
 
-    def _write_config(self, fields: Mapping[str, Any]) -> None:
-        text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
-        files.write(self.path / "config.json", text)
+    def require_presentable(self) -> None:
+        """Whether claims are stored and nothing that they rest on has been lost.
+
+        Raises:
+            UserError: says what is missing, damaged or from elsewhere.
+        """
+        if self.trained:
+            self.results()
+        self.claims()
+
+    def _note(self, **fields: Any) -> None:
+        config_file.write(self.path, self.stored | fields)
+
+    def _parts(self) -> "dict[str, list[xarray.Dataset]]":
+        """The leading parts of every training that has ended."""
+        from experiments import parts
+
+        stored = self.stored
+        names = stored["trained"]["trainings"]
+        for path in parts.unknown(self.path, names):
+            raise UserError(f"{path}: belongs to no training of this run; {parts.remedy(path)}")
+        return {name: parts.leading(self.path, stored, name) for name in names}
 
 
-def runs_in(path: Path, catalogue: Mapping[str, Experiment]) -> list[RunDirectory]:
-    """The run stored at a path, or the runs in the folders of a path.
+def run_folders(path: Path) -> list[Path]:
+    """The path, if a run is stored there, or its folders in which runs are.
 
     Raises:
         UserError: there is none.
     """
-    if (path / "config.json").exists():
-        return [RunDirectory.open(path, catalogue)]
-    found = sorted(path.glob("*/config.json")) if path.is_dir() else []
+    if _holds_run(path):
+        return [path]
+    with files.reported(path, "read"):
+        found = sorted(path.glob("*/config.json")) if path.is_dir() else []
     if not found:
         raise UserError(f"{path} holds no run (no config.json)")
-    return [RunDirectory.open(each.parent, catalogue) for each in found]
+    return [each.parent for each in found]
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    file = path / "config.json"
+def require_no_others(path: Path) -> None:
+    """Whether a directory is new, empty, or holds runs in its folders.
+
+    Raises:
+        UserError: it holds other files alone.
+    """
+    if _holds_others(path) and not any(_is_run(each.parent) for each in path.glob("*/config.json")):
+        raise UserError(f"{path} holds other files and no runs; choose another --out")
+
+
+def _holds_run(path: Path) -> bool:
+    with files.reported(path, "read"):
+        return (path / config_file.NAME).exists()
+
+
+def _holds_others(path: Path) -> bool:
+    with files.reported(path, "read"):
+        return path.is_dir() and any(each.name != lock.NAME for each in path.iterdir())
+
+
+def _is_run(path: Path) -> bool:
     try:
-        stored = json.loads(file.read_text())
-        missing = {"experiment", "preset", "config", "provenance", "trained"} - set(stored)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path} holds no run (no config.json)") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{file}: cannot be read ({error})") from error
-    if missing:
-        raise UserError(f"{file}: describes no run (no {', '.join(sorted(missing))})")
-    return stored
+        return bool(config_file.read(path))
+    except UserError:
+        return False
+
+
+def _incomplete(found: "Mapping[str, list[xarray.Dataset]]") -> list[str]:
+    """The trainings whose parts do not reach to their end."""
+    from experiments import parts
+
+    return [name for name, leading in found.items() if not parts.complete(leading)]
 
 
 def _describe(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:

@@ -74,7 +74,15 @@ def _instance(kind: Any, fields: Any) -> Any:
             ", ".join(sorted(set(hints) ^ set(fields))) if isinstance(fields, Mapping) else fields
         )
         raise ValueError(f"{kind.__name__} has other fields than those stored: {names}")
-    return kind(**{name: _typed(hints[name], value) for name, value in fields.items()})
+    return kind(**{name: _entry(name, hints[name], value) for name, value in fields.items()})
+
+
+def _entry(name: str, kind: Any, value: Any) -> Any:
+    """A field's value, and the field's name in front of what is wrong with it."""
+    try:
+        return _typed(kind, value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _first_that_fits(kinds: tuple[Any, ...], value: Any) -> Any:

@@ -15,7 +15,7 @@ from phenodl.training import TrainState
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that does not fit the program; the message names what differs."""
+    """A checkpoint that is damaged or does not fit the program; the message says which and why."""
 
 
 class Checkpoints:
@@ -48,6 +48,10 @@ class Checkpoints:
         newest = self._checkpointer.latest
         return None if newest is None else newest.step
 
+    def steps(self) -> list[int]:
+        """The steps of all checkpoints, the newest last."""
+        return sorted(stored.step for stored in self._checkpointer.checkpoints)
+
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state stored under a step.
 
@@ -56,9 +60,14 @@ class Checkpoints:
             like: shapes and dtypes, from :func:`phenodl.training.abstract_state`.
 
         Raises:
-            CheckpointError: the stored arrays differ from these in name, shape or dtype.
+            CheckpointError: the checkpoint cannot be read, or the stored arrays differ from these
+                in name, shape or dtype.
         """
-        stored = self._checkpointer.load(step)
+        try:
+            stored = self._checkpointer.load(step)
+        except Exception as error:  # what orbax raises depends on which of its files is damaged
+            reason = type(error).__name__
+            raise CheckpointError(f"{self._directory / str(step)}: damaged ({reason})") from error
         expected = _named(like)
         for name in sorted(stored.keys() | expected.keys()):
             found, wanted = (_describe(leaves.get(name)) for leaves in (stored, expected))

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array
 
 from phenodl.protocol import Probe, View
@@ -17,7 +17,16 @@ def loss(every: int = 1) -> Probe:
 
 def grad_norm(every: int = 1) -> Probe:
     """Records ``grad_norm``, the Euclidean norm of the whole gradient."""
-    return value("grad_norm", lambda view: optax.tree.norm(view.objective.grads), every)
+
+    def norm(view: View) -> Array:
+        runs = view.objective.loss.ndim  # 1 where a block of runs lies along the last axis
+        squares = [
+            jnp.sum(leaf**2, axis=tuple(range(leaf.ndim - runs)))
+            for leaf in jax.tree.leaves(view.objective.grads)
+        ]
+        return jnp.sqrt(sum(squares))
+
+    return value("grad_norm", norm, every)
 
 
 def value(

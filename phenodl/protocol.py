@@ -33,7 +33,8 @@ class Problem(NamedTuple):
     Attributes:
         init: ``init(key, data, hyper) -> params``; draws the initial parameters of one run.
         loss: ``loss(params, batch) -> scalar``.
-        batch: ``batch(data, key, step) -> batch``; the key is already folded with the step.
+        batch: ``batch(data, key, step) -> batch``; the key is already folded with the step. (With
+            ``run_axis=-1`` it is a block of keys.)
         data: named arrays that all runs share. An axis of the sweep may add to them, or replace
             one of them, per run (a mask, a target matrix); ``init`` and ``batch`` see the union.
     """
@@ -86,7 +87,7 @@ class View(NamedTuple):
 
     ``params``, ``objective`` belong to the point θ_t *before* the update; ``method_state`` is the
     method's state *after* it has absorbed the gradient at θ_t (for Adam: v includes g_t²), and
-    ``update`` is θ_{t+1} - θ_t.
+    ``update`` is θ_{t+1} - θ_t, before any symmetry.
     """
 
     objective: Objective
@@ -111,7 +112,7 @@ class Probe(NamedTuple):
     Attributes:
         measure: ``measure(state, view) -> (state, values)`` with ``values`` a dict of named arrays.
         init: ``init(key, params) -> state``: warm-start vectors, running extremes.
-        every: measure at steps 0, every, 2 every, ... counted from the start of training.
+        every: measure at steps 0, every, 2 every, ...
         emit: ``"step"`` records each measurement; ``"chunk"`` only the last one of a chunk, for
             reducers whose full history would not fit.
         products: the probe calls ``view.objective.hvp``.
@@ -141,9 +142,9 @@ class Layout(NamedTuple):
         run_axis: 0, the functions see one run and are vmapped; -1, they see a block of runs along
             the last axis of every array.
         width: runs per block. The training step is compiled for exactly this many.
-        blocks: blocks per device and call; None takes as many as ``memory`` allows, at most 64.
+        blocks: blocks per device and call; None takes as many as ``memory`` allows, at most 8.
         memory: bytes per device that the blocks of one call may fill.
-        compiler_options: pairs of XLA option and value for the training step alone.
+        compiler_options: pairs of XLA option and value, for the training step alone.
     """
 
     run_axis: Literal[0, -1] = 0

@@ -6,6 +6,7 @@ one dimension per axis, and ``step`` (``step_10`` for a probe that measures at e
 ``step_chunk`` for one that reports once per chunk). What was never measured is NaN.
 """
 
+import itertools
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -39,7 +40,12 @@ def from_chunk(chunk: Chunk) -> xr.Dataset:
             inner = [f"{name}_{number}" for number in range(values.ndim - 2)]
             variables[name] = (("run", step, *inner), values)
     axes = {name: values.tolist() for name, values in chunk.axes.items()}
-    attributes = {_AXES: json.dumps(axes), "total_steps": chunk.total_steps}
+    attributes = {
+        _AXES: json.dumps(axes),
+        "first_step": chunk.first_step,
+        "last_step": chunk.last_step,
+        "total_steps": chunk.total_steps,
+    }
     return xr.Dataset(variables, coordinates, attributes)
 
 
@@ -64,7 +70,14 @@ def collect(chunks: Iterable[Chunk]) -> xr.Dataset:
 
 
 def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Joins parts, in the order of their steps, and unfolds the runs into the sweep's axes."""
+    """Joins parts, in the order of their steps, and unfolds the runs into the sweep's axes.
+
+    A run that took part in none of them (one that had ended before) has status -1.
+
+    Raises:
+        ResultError: the parts do not follow one another, or come of different sweeps or probes.
+    """
+    _require_sequence(parts)
     axes = {name: np.asarray(values) for name, values in json.loads(parts[0].attrs[_AXES]).items()}
     shape = tuple(len(values) for values in axes.values())
     runs = int(np.prod(shape, dtype=int))
@@ -77,7 +90,7 @@ def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
             steps = np.concatenate([part[step].values for part in parts])
             merged = merged.assign_coords({step: steps})
             dimensions, values = (step, *inner), _side_by_side([part[name] for part in parts], runs)
-        merged[str(name)] = ((*axes, *dimensions), values.reshape(*shape, *values.shape[1:]))
+        merged[str(name)] = ((*axes, *dimensions), values.reshape((*shape, *values.shape[1:])))
     return merged
 
 
@@ -91,7 +104,10 @@ def final(variable: xr.DataArray, dimension: str = "step_chunk") -> xr.DataArray
 def write_part(path: Path, part: xr.Dataset) -> None:
     """Writes a part so that it is either whole or not there: a temporary name, synced, renamed."""
     temporary = path.with_name(f".{path.name}.tmp")
-    part.to_netcdf(temporary, engine="h5netcdf")
+    checksums = {
+        str(name): {"fletcher32": True} for name, values in part.variables.items() if values.size
+    }
+    part.to_netcdf(temporary, engine="h5netcdf", encoding=checksums)
     with open(temporary, "rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -144,6 +160,22 @@ def trainings(run_dir: str | Path) -> list[str]:
     return sorted({name.rpartition("-")[0] for name in names})
 
 
+def _require_sequence(parts: Sequence[xr.Dataset]) -> None:
+    if not parts:
+        raise ResultError("no results: training had nothing to do")
+    for before, part in itertools.pairwise(parts):
+        source = part.encoding.get("source", "a part")
+        if before.attrs["last_step"] != part.attrs["first_step"]:
+            raise ResultError(
+                f"{source}: starts at step {part.attrs['first_step']}, but the part before it ends"
+                f" at {before.attrs['last_step']}; one is missing"
+            )
+        if before.attrs[_AXES] != part.attrs[_AXES] or set(before) != set(part):
+            raise ResultError(
+                f"{source}: comes of another sweep or other probes than its neighbours"
+            )
+
+
 def _step_dimension(record: Record) -> str:
     if record.emit == "chunk":
         return "step_chunk"
@@ -152,7 +184,7 @@ def _step_dimension(record: Record) -> str:
 
 def _last_known(pieces: Sequence[xr.DataArray], runs: int) -> np.ndarray:
     """One value per run: the one of the last part the run took part in."""
-    values = np.zeros(runs, pieces[0].dtype)
+    values = np.full(runs, -1, pieces[0].dtype)
     for piece in pieces:
         values[piece["run"].values] = piece.values
     return values

@@ -12,6 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+RESERVED = ("run", "step", "status", "stopped_at")
+"""Names that no axis and no measurement can have, since results use them."""
+
 
 class Runs(NamedTuple):
     """The runs of a sweep, flattened in the product order of its axes.
@@ -51,19 +54,21 @@ def product(
 
     Args:
         key: the sweep's own key.
-        fold_in: the axes whose values enter a run's key. With the default, runs that differ in a
-            hyper-parameter alone share their random numbers (and so their initial parameters).
+        fold_in: the axes that enter a run's key: the seed with its value, others with the place
+            on the axis. With the default, runs that differ in a hyper-parameter alone share their
+            random numbers (and so their initial parameters).
         **axes: by kind of value:
 
-            - ``seed``: a sequence of integers;
+            - ``seed``: integers in [0, 2**32), one or a sequence;
             - a mapping: an axis of problem instances, each entry with the instances along its
               leading axis; the entries join the problem's data, the coordinate is the index;
             - a sequence of numbers: a hyper-parameter that varies;
             - one number: a hyper-parameter that all runs share; it adds no dimension.
 
     Raises:
-        ValueError: an axis is empty, not one-dimensional, or its instances differ in number; a
-            name in ``fold_in`` is not an axis (``"seed"`` may be missing).
+        ValueError: an axis is empty, not one-dimensional, has a reserved name, or its instances
+            differ in number; a seed is out of range; a name in ``fold_in`` is not an axis
+            (``"seed"`` may be missing); the key is not a typed one.
 
     Example:
         >>> runs = product(key=jax.random.key(0), seed=range(3), learning_rate=[0.1, 0.2], b2=0.99)
@@ -72,6 +77,10 @@ def product(
         >>> runs.hyper["learning_rate"].shape, runs.hyper["b2"].shape
         ((6,), (6,))
     """
+    if not jnp.issubdtype(jnp.asarray(key).dtype, jax.dtypes.prng_key):
+        raise ValueError("key must be a typed key, jax.random.key(0)")
+    if "seed" in axes:
+        axes["seed"] = np.atleast_1d(axes["seed"])
     shared = {name: value for name, value in axes.items() if _is_number(value)}
     varying = {name: value for name, value in axes.items() if name not in shared}
     coordinates = {name: _coordinates(name, value) for name, value in varying.items()}
@@ -86,7 +95,8 @@ def product(
     keys = jnp.broadcast_to(key, (size,))
     for name in fold_in:
         if name in coordinates:
-            keys = jax.vmap(jax.random.fold_in)(keys, coordinates[name][rows[name]])
+            numbers = coordinates["seed"][rows["seed"]] if name == "seed" else rows[name]
+            keys = jax.vmap(jax.random.fold_in)(keys, numbers.astype(np.uint32))
 
     dtype = jnp.zeros(()).dtype
     hyper = {name: np.full(size, value, dtype) for name, value in shared.items()}
@@ -121,6 +131,12 @@ def _coordinates(name: str, value: Any) -> np.ndarray:
         raise ValueError(
             f"axis {name!r} must be a non-empty sequence, got shape {coordinates.shape}"
         )
-    if name == "seed" and not np.issubdtype(coordinates.dtype, np.integer):
-        raise ValueError(f"axis 'seed' must hold integers, got {coordinates.dtype}")
+    if name == "seed" and not (
+        np.issubdtype(coordinates.dtype, np.integer)
+        and (coordinates >= 0).all()
+        and (coordinates < 2**32).all()
+    ):
+        raise ValueError("axis 'seed' must hold integers in [0, 2**32)")
+    if name in RESERVED or name.startswith("step_"):
+        raise ValueError(f"axis {name!r}: results use this name for themselves")
     return coordinates

@@ -6,6 +6,7 @@ compiled: :mod:`phenodl.engine.step` moves one run by one step, :mod:`phenodl.en
 blocks of runs over the steps and spreads them over the devices.
 """
 
+import contextlib
 import functools
 import math
 import time
@@ -21,16 +22,18 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from phenodl.engine.blocks import (
+    Span,
     advance_group,
     compiled,
     device_mesh,
-    fit_blocks,
     fresh_block,
     fresh_group,
+    measure_block,
 )
 from phenodl.engine.packing import gather, order, pack, plain, select, split, unpack
 from phenodl.engine.step import CONVERGED, DIVERGED, RUNNING, Program, TrainState
 from phenodl.protocol import (
+    Data,
     Hyper,
     Layout,
     Method,
@@ -141,71 +144,91 @@ def train(
         symmetries: transformations applied to the parameters every few steps.
         stop: ``stop(view) -> bool``; a run ends, converged, at the first step where it holds.
         chunk: steps between two borders; rounded up to a multiple of every cadence. By default
-            a tenth of the steps.
+            about a tenth of the steps, less where the records would not fit ``layout.memory``.
         layout: how runs lie in memory; part of a result's identity.
         devices: to spread the blocks over; all local ones by default.
         start: a state to go on from (``chunk.state()``), in place of fresh parameters. Its runs
             need not be all of ``runs``; hyper-parameters and data are taken from it.
 
-    Yields:
-        One :class:`Chunk` per chunk. A run whose loss is NaN or infinite is diverged at that step:
-        it keeps the parameters that gave that loss and does not disturb its neighbours.
+    Returns:
+        An iterator over chunks that trains as it is drawn from. A run whose loss is NaN or infinite
+        is diverged at that step: it keeps the parameters that gave that loss, and it does not
+        disturb its neighbours.
 
     Raises:
-        ValueError: ``steps``, ``chunk`` or a cadence is not positive; ``start`` holds runs that
-            stand at different steps.
+        ValueError: ``steps``, ``chunk`` or a cadence is not positive; two probes record the same
+            name; ``start`` belongs to another method or other probes, or holds runs that stand at
+            different steps.
     """
     numbers = {"steps": steps, "chunk": chunk, "width": layout.width, "blocks": layout.blocks}
     for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}")
+        if number is not None and not 1 <= number < 2**31:
+            raise ValueError(f"{name} must be at least 1 and below 2**31, got {number}")
     cadences = [item.every for item in (*probes, *symmetries)]
     if any(every < 1 for every in cadences):
         raise ValueError(f"every must be at least 1, got {min(cadences)}")
-    cadence = math.lcm(*cadences)
-    length = cadence * math.ceil((chunk or math.ceil(steps / 10)) / cadence)
+    if layout.run_axis not in (0, -1):
+        raise ValueError(f"run_axis must be 0 or -1, got {layout.run_axis}")
 
+    cadence = math.lcm(*cadences)
     key_impl = jax.random.key_impl(runs.key)
-    program = Program(
-        *problem[:3],
-        method,
-        tuple(probes),
-        tuple(symmetries),
-        stop,
-        key_impl,
-        layout,
-        device_mesh(devices),
-    )
-    shared = jax.device_put(dict(problem.data), NamedSharding(program.mesh, P()))
+    mesh = device_mesh(devices)
+    static = (method, tuple(probes), tuple(symmetries), stop, key_impl, layout, mesh)
+    program = Program(*problem[:3], *static)
+    shared = jax.device_put(dict(problem.data), NamedSharding(mesh, P()))
     rows = plain(runs)
-    program = program._replace(layout=fit_blocks(program, shared, rows, length))
+    footprint = measure_block(program, shared, rows, cadence)
+    length = _chunk_length(steps, cadence, chunk, layout.memory // (footprint.records or 1))
+    if layout.blocks is None:
+        block = footprint.state + footprint.records * length // cadence
+        blocks = min(max(layout.memory // block, 1), 8)
+        program = program._replace(layout=layout._replace(blocks=blocks))
 
     if start is None:
         fresh = compiled(fresh_group, ("program",))
-        finished, origin = None, 0
+        finished, begin = None, 0
         groups = [fresh(program, group, shared) for group in pack(program, rows)]
     else:
+        _require_fit(start, jax.eval_shape(functools.partial(fresh_block, program), rows, shared))
         finished, running = split(jax.tree.map(np.asarray, start))
-        origin = _common_step(running, otherwise=steps)
+        begin = _common_step(running, otherwise=steps)
         groups = pack(program, running)
 
-    advance = compiled(advance_group, ("program", "count"), layout.compiler_options)
-    for begin in range(origin, steps, length):
+    # Chunks are drawn later, perhaps outside of the caller's `with jax.enable_x64(...)`.
+    precision = functools.partial(jax.enable_x64, jnp.zeros(()).dtype == np.float64)
+    spans = _spans(begin, steps, length, cadence)
+    return _chunks(program, shared, runs.axes, steps, finished, groups, spans, precision)
+
+
+def _chunks(
+    program: Program,
+    shared: Data,
+    axes: dict[str, np.ndarray],
+    steps: int,
+    finished: TrainState | None,
+    groups: list[TrainState],
+    spans: Iterator[tuple[int, Span]],
+    precision: Callable[[], contextlib.AbstractContextManager],
+) -> Iterator[Chunk]:
+    layout = program.layout
+    advance = compiled(advance_group, ("program", "span"), layout.compiler_options)
+    for begin, span in spans:
+        if not groups:
+            return
         clock = time.perf_counter()
-        count = min(length, steps - begin)
-        bounds = np.int32(begin), np.int32(origin)
-        outputs = [advance(program, count, group, shared, *bounds) for group in groups]
+        with precision():
+            outputs = [advance(program, span, group, shared, np.int32(begin)) for group in groups]
         groups = [group for group, _ in outputs]
         ends = unpack([(group.id, group.status, group.stopped_at, group.loss) for group in groups])
         ids, status, stopped_at, loss = select(ends, order(ends[0]))
         records = [records for _, records in outputs]
         yield Chunk(
-            axes=runs.axes,
+            axes=axes,
             id=ids,
             first_step=begin,
-            last_step=begin + count,
+            last_step=begin + span.count,
             total_steps=steps,
-            records=_records(program, groups, records, np.arange(begin, begin + count)),
+            records=_records(program, groups, records, begin, span),
             status=status,
             stopped_at=stopped_at,
             loss=loss,
@@ -217,7 +240,37 @@ def train(
             return
         if math.ceil(running / layout.width) < math.ceil(len(ids) / layout.width):
             finished, rest = split(gather(finished, groups))
-            groups = pack(program, rest)
+            with precision():
+                groups = pack(program, rest)
+
+
+def _spans(begin: int, steps: int, length: int, cadence: int) -> Iterator[tuple[int, Span]]:
+    """Chunks end at multiples of their length, whatever the step that training starts from."""
+    while begin < steps:
+        end = min(begin + length - begin % length, steps)
+        yield begin, Span(end - begin, begin % cadence)
+        begin = end
+
+
+def _chunk_length(steps: int, cadence: int, chunk: int | None, cadences_in_memory: int) -> int:
+    """Steps per chunk, a multiple of the cadence.
+
+    By default some ten chunks, all of one length if the steps allow: a last chunk of another length
+    is compiled a second time.
+    """
+    if chunk is not None:
+        return cadence * math.ceil(chunk / cadence)
+    longest = cadence * min(math.ceil(steps / 10 / cadence), max(cadences_in_memory, 1))
+    even = [steps // count for count in range(10, 21) if steps % count == 0]
+    return next((each for each in even if each % cadence == 0 and each <= longest), longest)
+
+
+def _require_fit(start: TrainState, expected: TrainState) -> None:
+    """A state can go on only under the problem, method and probes that it comes from."""
+    for name in ("params", "method", "probes", "measured", "hyper", "data"):
+        given, wanted = getattr(start, name), getattr(expected, name)
+        if jax.tree.structure(given) != jax.tree.structure(wanted):
+            raise ValueError(f"start.{name} does not fit: this training has another structure")
 
 
 def abstract_state(
@@ -248,17 +301,20 @@ def _records(
     program: Program,
     groups: Sequence[TrainState],
     records: Sequence[tuple[dict[str, Array], ...]],
-    steps: Int[np.ndarray, " step"],
+    begin: int,
+    span: Span,
 ) -> tuple[Record, ...]:
     """The probes' records as rows of runs; a run that has ended has no measurements after."""
     rows = unpack([(group.id, group.stopped_at) for group in groups])
     by_id = order(rows[0])
+    steps = np.arange(begin, begin + span.count)
     stopped_at = rows[1][by_id]
 
     def label(probe: Probe, values: dict[str, np.ndarray]) -> Record:
-        measured = steps[-1:] if probe.emit == "chunk" else steps[:: probe.every]
+        chunk = probe.emit == "chunk"
+        measured = steps[-1:] if chunk else steps[span.first(probe.every) :: probe.every]
         # A reducer's last value counts while its run took part in any step of the chunk.
-        needed = steps[:1] if probe.emit == "chunk" else measured
+        needed = steps[:1] if chunk else measured
         ended = (stopped_at[:, None] >= 0) & (stopped_at[:, None] < needed)
         blanked = {name: _blank(value, ended) for name, value in values.items()}
         return Record(probe.every, probe.emit, measured, blanked)

@@ -38,3 +38,19 @@ def test_a_state_of_another_program_is_refused_by_name(tmp_path):
         checkpoints.save(10, first_state(gradient_descent))
         with pytest.raises(checkpoint.CheckpointError, match=r"\.method.*count is missing"):
             checkpoints.restore(10, expected(adam))
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    state = first_state()
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(10, state)
+        checkpoints.save(20, state)
+    for path in (tmp_path / "20" / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:3])
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps() == [10, 20]
+        with pytest.raises(checkpoint.CheckpointError, match=r"20: damaged"):
+            checkpoints.restore(20, expected())
+        restored = checkpoints.restore(10, expected())
+    jax.tree.map(np.testing.assert_array_equal, restored, state)

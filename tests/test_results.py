@@ -83,6 +83,37 @@ def test_a_file_that_is_no_result_is_named(tmp_path, chunks):
         results.load(tmp_path)
 
 
+def test_a_flipped_bit_is_noticed(tmp_path, chunks):
+    """Checksums guard the numbers; what they do not guard is read back unchanged."""
+    path = tmp_path / "part-main-00000.nc"
+    part = results.from_chunk(chunks[0])
+    results.write_part(path, part)
+    whole = bytearray(path.read_bytes())
+    start = whole.find(chunks[0].records[0].values["loss"][0].tobytes())
+    assert start > 0, "values lie in the file as they are"
+    whole[start + 2] ^= 4
+    path.write_bytes(whole)
+    with pytest.raises(results.ResultError, match="cannot be read"):
+        results.read_part(path)
+
+
+def test_a_missing_or_foreign_part_is_noticed(chunks):
+    parts = [results.from_chunk(chunk) for chunk in chunks]
+    with pytest.raises(results.ResultError, match=r"starts at step 24, but .* ends at 12"):
+        results.merge([parts[0], *parts[2:]])
+    with pytest.raises(results.ResultError, match="another sweep or other probes"):
+        results.merge([parts[0], parts[1].drop_vars("grad_norm")])
+    with pytest.raises(results.ResultError, match="no results"):
+        results.collect([])
+
+
+def test_runs_that_took_no_part_are_marked(chunks):
+    last = results.collect(chunks[-1:])
+    absent = np.isin(np.arange(6), chunks[-1].id, invert=True)
+    assert absent.any()
+    np.testing.assert_array_equal(last.status.values.ravel() == -1, absent)
+
+
 def test_a_part_says_what_its_axes_are(chunks):
     part = results.from_chunk(chunks[0])
     axes = json.loads(part.attrs["phenodl_axes"])

@@ -36,6 +36,21 @@ def test_instances_join_the_data_and_may_enter_the_key():
     assert len(np.unique(jax.random.key_data(own.key), axis=0)) == 6
 
 
+def test_one_seed_is_an_axis_and_other_axes_enter_the_key_by_their_place():
+    runs = sweep.product(key=jax.random.key(0), seed=7)
+    expected = jax.random.key_data(jax.random.fold_in(jax.random.key(0), 7))
+    np.testing.assert_array_equal(jax.random.key_data(runs.key), expected[None])
+    rates = sweep.product(
+        key=jax.random.key(0), fold_in=("learning_rate",), learning_rate=[0.1, 0.2, 0.3]
+    )
+    assert len(np.unique(jax.random.key_data(rates.key), axis=0)) == 3
+
+
+def test_a_raw_key_is_refused():
+    with pytest.raises(ValueError, match=r"typed key, jax.random.key"):
+        sweep.product(key=jax.random.PRNGKey(0), seed=[0])
+
+
 def test_take_keeps_the_identity_of_runs():
     runs = sweep.product(key=jax.random.key(0), seed=range(4), a=[1.0, 2.0])
     some = runs.take([5, 0])
@@ -49,6 +64,9 @@ def test_take_keeps_the_identity_of_runs():
     [
         ({"seed": []}, "axis 'seed' must be a non-empty sequence"),
         ({"seed": [0.5]}, "axis 'seed' must hold integers"),
+        ({"seed": [-1]}, "axis 'seed' must hold integers"),
+        ({"seed": [2**32]}, "axis 'seed' must hold integers"),
+        ({"step": [1.0]}, "axis 'step': results use this name"),
         ({"a": [[1.0], [2.0]]}, "axis 'a' must be a non-empty sequence"),
         ({"instance": {"x": np.ones(2), "y": np.ones(3)}}, r"entries hold \[2, 3\] instances"),
         ({"seed": [0], "fold_in": ("mask",)}, "fold_in names 'mask'"),

@@ -200,6 +200,37 @@ def test_probes_measure_at_their_cadence_with_their_own_state(x64):
     np.testing.assert_allclose(dataset.grad_norm**2, 2 * dataset.loss[:, ::5], 1e-12)
 
 
+def test_the_cadence_counts_from_step_zero_wherever_training_starts():
+    runs = seeds(2, **SPIKING)
+    options = {"steps": 40, "probes": [probes.loss(7), probes.grad_norm(7)]}
+    whole = results.collect(training.train(sine_network(), adam, runs, chunk=14, **options))
+    short = training.train(sine_network(), adam, runs, **(options | {"steps": 17}))
+    state = list(short)[-1].state()
+    rest = results.collect(
+        training.train(sine_network(), adam, runs, start=state, chunk=14, **options)
+    )
+    np.testing.assert_array_equal(rest.step_7, [21, 28, 35])
+    np.testing.assert_array_equal(rest.loss, whole.loss.sel(step_7=[21, 28, 35]))
+
+
+def test_a_sweep_without_axes_is_one_run(x64):
+    runs = sweep.product(key=jax.random.key(0), learning_rate=0.5)
+    chunks = training.train(quadratic, gradient_descent, runs, steps=5, probes=[probes.loss()])
+    np.testing.assert_array_equal(results.collect(chunks).loss, 0.5 * 0.25 ** np.arange(5))
+
+
+def test_precision_is_that_of_the_call_whoever_draws_the_chunks():
+    with jax.enable_x64(True):
+        chunks = training.train(
+            quadratic,
+            gradient_descent,
+            seeds(1, learning_rate=0.1),
+            steps=9,
+            probes=[probes.loss()],
+        )
+    assert results.collect(chunks).loss.dtype == np.float64
+
+
 @pytest.mark.parametrize("every", [1, 3])
 def test_products_share_the_gradient_of_the_step(x64, every):
     """A probe gets the Hessian at θ_t; the quartic's is known."""
@@ -257,6 +288,7 @@ def test_runs_along_the_last_axis_give_the_same_numbers(x64, name):
         measurements = [
             probes.loss(),
             probes.value("theta", lambda view: view.params, emit="chunk"),
+            probes.grad_norm(),
         ]
         chunks = training.train(
             problem,
@@ -272,10 +304,17 @@ def test_runs_along_the_last_axis_give_the_same_numbers(x64, name):
     assert measured[0].theta.sizes["theta_0"] == 3
     assert (measured[0].status == training.CONVERGED).all()
     np.testing.assert_array_equal(measured[0].stopped_at, measured[1].stopped_at)
-    for name in ("loss", "theta"):
+    for name in ("loss", "theta", "grad_norm"):
         np.testing.assert_allclose(measured[0][name], measured[1][name], 1e-12, 1e-15)
     target = np.broadcast_to(instance["target"], (3, 2, 4, 3))
     np.testing.assert_allclose(results.final(measured[0].theta), target, atol=0.1)
+
+
+def test_what_mixes_the_runs_of_a_block_is_refused():
+    total = probes.value("total", lambda view: view.objective.loss.sum())
+    options = {"steps": 3, "probes": [total], "layout": Layout(run_axis=-1)}
+    with pytest.raises(ValueError, match="it mixes them"):
+        training.train(quadratic, gradient_descent, seeds(2, learning_rate=0.1), **options)
 
 
 def test_symmetries_are_applied_every_few_steps(x64):
@@ -397,16 +436,19 @@ def test_memory_bounds_the_blocks_of_one_call():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"steps": 0}, "steps must be at least 1 and below"),
         ({"steps": 5, "chunk": -1}, "chunk must be at least 1"),
         ({"steps": 5, "layout": Layout(width=0)}, "width must be at least 1"),
         ({"steps": 5, "probes": [probes.loss(0)]}, "every must be at least 1"),
         ({"steps": 5, "probes": [probes.loss(), probes.loss(2)]}, "two probes record 'loss'"),
+        ({"steps": 2**31}, "steps must be at least 1 and below"),
+        ({"steps": 5, "layout": Layout(run_axis=1)}, "run_axis must be 0 or -1"),
+        ({"steps": 5, "probes": [probes.value("status", lambda view: view.step)]}, "'status'"),
     ],
 )
 def test_bad_arguments_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        next(iter(training.train(sine_network(), adam, seeds(2, **SPIKING), **options)))
+        training.train(sine_network(), adam, seeds(2, **SPIKING), **options)
 
 
 def test_runs_at_different_steps_cannot_go_on_together():
@@ -414,7 +456,14 @@ def test_runs_at_different_steps_cannot_go_on_together():
     state = next(iter(training.train(sine_network(), adam, runs, steps=10))).state()
     state.step[0] = 0
     with pytest.raises(ValueError, match=r"different steps: \[0, 1\]"):
-        next(iter(training.train(sine_network(), adam, runs, steps=10, start=state)))
+        training.train(sine_network(), adam, runs, steps=10, start=state)
+
+
+def test_a_state_of_other_probes_cannot_go_on():
+    runs = seeds(2, **SPIKING)
+    state = next(training.train(sine_network(), adam, runs, steps=10)).state()
+    with pytest.raises(ValueError, match=r"start.probes does not fit"):
+        training.train(sine_network(), adam, runs, steps=10, start=state, probes=[probes.loss()])
 
 
 def test_optax_schedules_and_weight_decay_need_nothing_special(x64):

@@ -55,6 +55,12 @@ def pseudo_random(n: int, salt: int | Int[Array, ""], dtype: jnp.dtype) -> Float
     return (bits.astype(dtype) * (2.0**-31) - 1) * (3 / n) ** 0.5
 
 
+def _length(vector: Float[Array, " n"]) -> Float[Array, ""]:
+    """The norm of a vector whose squares may leave the range of its dtype."""
+    size = jnp.max(jnp.abs(vector))
+    return size * jnp.linalg.norm(vector / jnp.where(size > 0, size, 1))
+
+
 def _project(vector: Float[Array, " n"], basis: Float[Array, "m n"]) -> Float[Array, " n"]:
     """The part of a vector that is orthogonal to the orthonormal rows of a basis."""
     return vector - jnp.matmul(jnp.matmul(basis, vector), basis)
@@ -105,7 +111,7 @@ def grow(matvec: FlatMatvec, krylov: Krylov, first: int) -> Krylov:
         filled = krylov.basis[:row] if isinstance(row, int) else krylov.basis
         direction = _orthonormal(krylov.queue[0], filled, row)
         image = matvec(direction)
-        scale = jnp.maximum(krylov.scale, jnp.linalg.norm(image))
+        scale = jnp.maximum(krylov.scale, _length(image))
         candidate = image / jnp.maximum(scale, jnp.finfo(image.dtype).tiny)
         return Krylov(
             krylov.basis.at[row].set(direction),

@@ -51,8 +51,11 @@ class _Flat(NamedTuple):
         _, coefficients = ritz(krylov)
         vectors, images = rotate(krylov, coefficients[: len(self.start)])
         values = jnp.sum(vectors * images, axis=1)
-        residuals = jnp.linalg.norm(images - values[:, None] * vectors, axis=1)
-        converged = residuals <= self.tolerance * krylov.scale
+        # In units of the scale, for the squares of the residuals may leave the range of the dtype.
+        scale = jnp.maximum(krylov.scale, jnp.finfo(images.dtype).tiny)
+        relative = jnp.linalg.norm((images - values[:, None] * vectors) / scale, axis=1)
+        residuals = relative * scale
+        converged = (relative <= self.tolerance) & jnp.isfinite(residuals)
         values = self.sign * values
         return Eigenpairs(values, self.unflatten(vectors), residuals, converged, products)
 

@@ -8,7 +8,7 @@ same bits whatever else is in the sweep.
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +27,8 @@ from phenodl.engine.step import (
     fold_in,
     unmeasured,
 )
-from phenodl.protocol import Data, Hyper, Layout, Params
-from phenodl.sweep import Runs
+from phenodl.protocol import Data, Hyper, Params, Probe
+from phenodl.sweep import RESERVED, Runs
 
 
 def fresh_block(program: Program, runs: Runs, shared: Data) -> TrainState:
@@ -59,33 +59,46 @@ def fresh_block(program: Program, runs: Runs, shared: Data) -> TrainState:
     return _leave(program, finish(_enter(program, state)))
 
 
+class Span(NamedTuple):
+    """The static part of a chunk: how many steps, and where they lie relative to the cadences.
+
+    ``phase`` is the first step modulo the probes' common cadence: almost always 0.
+    """
+
+    count: int
+    phase: int = 0
+
+    def first(self, every: int) -> int:
+        """The place in the chunk of the first step that a cadence falls on."""
+        return -self.phase % every
+
+
 def advance_block(
-    program: Program, count: int, state: TrainState, shared: Data, begin: Array, origin: Array
+    program: Program, span: Span, state: TrainState, shared: Data, begin: Array
 ) -> tuple[TrainState, tuple[dict[str, Array], ...]]:
     """Scans a block over the steps of a chunk; returns its state and (runs, steps, ...) records."""
     move = functools.partial(advance, program, shared)
     if program.layout.run_axis == 0:
-        move = jax.vmap(move, in_axes=(0, None, None))
+        move = jax.vmap(move, in_axes=(0, None))
 
     def body(state: TrainState, step: Array):
-        state = move(state, step, origin)
+        state = move(state, step)
         pairs = zip(program.probes, state.measured, strict=True)
         return state, tuple(values if probe.emit == "step" else {} for probe, values in pairs)
 
-    steps = begin + jnp.arange(count, dtype=begin.dtype)
+    steps = begin + jnp.arange(span.count, dtype=begin.dtype)
     state, history = jax.lax.scan(body, _enter(program, state), steps)
     state = _leave(program, state)
 
-    run_axis = 1 if program.layout.run_axis == 0 else -1
-    records = tuple(
-        jax.tree.map(
-            lambda leaf, every=probe.every: jnp.moveaxis(leaf[::every], run_axis, 0), values
-        )
-        if probe.emit == "step"
-        else jax.tree.map(lambda leaf: leaf[:, None], last)
-        for probe, values, last in zip(program.probes, history, state.measured, strict=True)
-    )
-    return state, records
+    def record(probe: Probe, values: dict[str, Array], last: dict[str, Array]) -> dict[str, Array]:
+        if probe.emit == "chunk":
+            return jax.tree.map(lambda leaf: leaf[:, None], last)
+        measured = slice(span.first(probe.every), None, probe.every)
+        run_axis = 1 if program.layout.run_axis == 0 else -1
+        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf[measured], run_axis, 0), values)
+
+    parts = zip(program.probes, history, state.measured, strict=True)
+    return state, tuple(record(*part) for part in parts)
 
 
 def _enter(program: Program, state: TrainState) -> TrainState:
@@ -133,10 +146,10 @@ def fresh_group(program: Program, runs: Runs, shared: Data) -> TrainState:
 
 
 def advance_group(
-    program: Program, count: int, group: TrainState, shared: Data, begin: Array, origin: Array
+    program: Program, span: Span, group: TrainState, shared: Data, begin: Array
 ) -> tuple[TrainState, tuple[dict[str, Array], ...]]:
-    """Moves a group of blocks by ``count`` steps from ``begin``."""
-    run = functools.partial(advance_block, program, count)
+    """Moves a group of blocks through the steps of a chunk that starts at ``begin``."""
+    run = functools.partial(advance_block, program, span)
 
     def block(state: TrainState, *shared: Any):
         # Blocks that hold padding alone cost nothing, so that the program's shape need not follow
@@ -145,7 +158,7 @@ def advance_group(
         skipped = lambda state, *_: (state, jax.tree.map(unmeasured, records))
         return jax.lax.cond(jnp.any(active(state)), run, skipped, state, *shared)
 
-    return _map_blocks(program, block, group, shared, begin, origin)
+    return _map_blocks(program, block, group, shared, begin)
 
 
 @functools.lru_cache
@@ -156,23 +169,36 @@ def compiled(
     return jax.jit(function, static_argnames=static, compiler_options=dict(options) or None)
 
 
-def fit_blocks(program: Program, shared: Data, rows: Runs, count: int) -> Layout:
-    """Settles how many blocks one call moves, and checks what the probes record."""
-    layout = program.layout
+class Footprint(NamedTuple):
+    """What a block of runs takes: bytes of its state, and of its records per cadence of steps."""
+
+    state: int
+    records: int
+
+
+def measure_block(program: Program, shared: Data, rows: Runs, cadence: int) -> Footprint:
+    """Evaluates a block abstractly, without compiling it.
+
+    Raises:
+        ValueError: two probes record the same name, or a reserved one.
+    """
     block = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((layout.width, *leaf.shape[1:]), leaf.dtype), rows
+        lambda leaf: jax.ShapeDtypeStruct((program.layout.width, *leaf.shape[1:]), leaf.dtype), rows
     )
     state = jax.eval_shape(functools.partial(fresh_block, program), block, shared)
+    advance_cadence = functools.partial(advance_block, program, Span(cadence))
     step = jax.ShapeDtypeStruct((), state.step.dtype)
-    advance = functools.partial(advance_block, program, count)
-    _, records = jax.eval_shape(advance, state, shared, step, step)
+    _, records = jax.eval_shape(advance_cadence, state, shared, step)
 
     names = [name for values in records for name in values]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"two probes record {repeated[0]!r}; names must differ")
-    if layout.blocks is not None:
-        return layout
-    leaves = jax.tree.leaves((state, records))
-    size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
-    return layout._replace(blocks=min(max(layout.memory // size, 1), 8))
+    taken = sorted(set(RESERVED).intersection(names))
+    if taken:
+        raise ValueError(f"a probe records {taken[0]!r}, a name that results have for themselves")
+    return Footprint(_bytes(state), _bytes(records))
+
+
+def _bytes(tree: PyTree) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -84,21 +84,20 @@ def complete(program: Program, shared: Data, state: TrainState) -> TrainState:
 
     def look(state: TrainState):
         view, _, _ = _propose(program, shared, state, jnp.zeros((), state.step.dtype))
+        seen = _with_products(view) if any(probe.products for probe in program.probes) else view
         pairs = zip(program.probes, state.probes, strict=True)
-        return view.objective.loss, tuple(_look(probe, own, view)[1] for probe, own in pairs)
+        return view.objective.loss, tuple(_look(probe, own, seen)[1] for probe, own in pairs)
 
     loss, measured = jax.tree.map(unmeasured, jax.eval_shape(look, state))
     return state._replace(loss=loss, measured=measured)
 
 
-def advance(
-    program: Program, shared: Data, state: TrainState, step: Array, origin: Array
-) -> TrainState:
+def advance(program: Program, shared: Data, state: TrainState, step: Array) -> TrainState:
     """One step: evaluate, propose, measure, and move unless the run ends here."""
     view, params, dt = _propose(program, shared, state, step)
-    probes, measured = _measure(program, state, view, step - origin)
+    probes, measured = _measure(program, state, view, step)
     for symmetry in program.symmetries:
-        due = (step - origin + 1) % symmetry.every == 0
+        due = (step + 1) % symmetry.every == 0
         params = jax.lax.cond(due, symmetry.apply, lambda same: same, params)
 
     loss = view.objective.loss
@@ -142,31 +141,39 @@ def _objective(function: LossFn, params: Params, products: bool) -> Objective:
 
 
 def _measure(
-    program: Program, state: TrainState, view: View, elapsed: Array
+    program: Program, state: TrainState, view: View, step: Array
 ) -> tuple[tuple[PyTree, ...], tuple[dict[str, Array], ...]]:
-    """Lets each probe look when its turn has come; others keep their state and last values."""
-    looks = []
-    for probe, own, last in zip(program.probes, state.probes, state.measured, strict=True):
-        if probe.every == 1:
-            looks.append(_look(probe, own, view))
-        else:
-            # The predicate is the same for all runs, so that vmap keeps a true branch.
-            looks.append(
-                jax.lax.cond(
-                    elapsed % probe.every == 0,
-                    lambda own, last, probe=probe: _look(probe, own, view),
-                    lambda own, last: (own, last),
-                    own,
-                    last,
-                )
-            )
+    """Lets the probes look whose turn has come; others keep their state and last values."""
+    looks = list(zip(state.probes, state.measured, strict=True))
+    for every in sorted({probe.every for probe in program.probes}):
+        turn = [place for place, probe in enumerate(program.probes) if probe.every == every]
+
+        def look(before: list, turn: list[int] = turn) -> list:
+            products = any(program.probes[place].products for place in turn)
+            seen = _with_products(view) if products else view
+            states = [own for own, _ in before]
+            return [
+                _look(program.probes[at], own, seen) for at, own in zip(turn, states, strict=True)
+            ]
+
+        before = [looks[place] for place in turn]
+        # The predicate is the same for all runs, so that vmap keeps a true branch.
+        due = step % every == 0
+        after = look(before) if every == 1 else jax.lax.cond(due, look, lambda same: same, before)
+        for place, pair in zip(turn, after, strict=True):
+            looks[place] = pair
     return tuple(own for own, _ in looks), tuple(values for _, values in looks)
 
 
+def _with_products(view: View) -> View:
+    """The view with Hessian products, linearized here unless the step has done so."""
+    if view.objective.hvp is not None:
+        return view
+    objective = _objective(view.objective.function, view.params, products=True)
+    return view._replace(objective=objective)
+
+
 def _look(probe: Probe, own: PyTree, view: View) -> tuple[PyTree, dict[str, Array]]:
-    if probe.products and view.objective.hvp is None:
-        objective = _objective(view.objective.function, view.params, products=True)
-        view = view._replace(objective=objective)
     return _per_run(probe.measure(own, view), view.objective.loss.shape)
 
 
@@ -191,10 +198,23 @@ def active(state: TrainState) -> Bool[Array, "*run"]:
 
 
 def _per_run(tree: PyTree, shape: tuple[int, ...]) -> PyTree:
-    """Gives each run of a block its own copy of what is one number for all (a step count)."""
-    return jax.tree.map(
-        lambda leaf: jnp.broadcast_to(leaf, shape) if leaf.ndim == 0 else leaf, tree
-    )
+    """Gives each run of a block its own copy of what is one count for all.
+
+    Raises:
+        ValueError: a floating number without the block's runs, which must have come of all of them.
+    """
+
+    def spread(leaf: Array) -> Array:
+        if leaf.ndim or not shape:
+            return leaf
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(
+                "with Layout(run_axis=-1) a method or probe gave one number for a whole block of"
+                " runs: it mixes them; let it keep the last axis, or use run_axis=0"
+            )
+        return jnp.broadcast_to(leaf, shape)
+
+    return jax.tree.map(spread, tree)
 
 
 def unmeasured(leaf: jax.ShapeDtypeStruct) -> Array:

@@ -90,16 +90,18 @@ def adam_state(opt_state: PyTree) -> optax.ScaleByAdamState:
         >>> int(adam_state(clipped.init(jnp.zeros(3))).count)
         0
     """
-
-    def is_adam(node: PyTree) -> bool:
-        return isinstance(node, optax.ScaleByAdamState)
-
-    found = [node for node in jax.tree.leaves(opt_state, is_leaf=is_adam) if is_adam(node)]
+    found = _nodes(opt_state, optax.ScaleByAdamState)
     if len(found) != 1:
         raise ValueError(
             f"opt_state must hold exactly one optax.ScaleByAdamState; found {len(found)}"
         )
     return found[0]
+
+
+def _nodes(tree: PyTree, kind: type) -> list[Any]:
+    """The outermost nodes of one type."""
+    leaves = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, kind))
+    return [node for node in leaves if isinstance(node, kind)]
 
 
 def is_masked(node: PyTree) -> bool:
@@ -108,25 +110,26 @@ def is_masked(node: PyTree) -> bool:
 
 
 def injected(opt_state: PyTree) -> dict[str, Array]:
-    """The hyper-parameters that ``optax.inject_hyperparams`` used in the last update.
+    """The hyper-parameters that ``optax.inject_hyperparams`` gave Adam in the last update.
+
+    Those of the transformations beside Adam are left out: a clipping's ``eps`` is not Adam's. Of
+    nested injections the innermost one around Adam counts.
 
     Args:
         opt_state: the state of an optax chain.
 
     Returns:
-        Scalars by name; empty if the chain injects none.
+        Scalars by name; empty if Adam is not injected.
 
     Example:
         >>> tx = optax.inject_hyperparams(optax.adam)(learning_rate=0.5)
         >>> float(injected(tx.init(jnp.zeros(3)))["learning_rate"])
         0.5
     """
-
-    def is_injected(node: PyTree) -> bool:
-        return isinstance(node, optax.InjectStatefulHyperparamsState)
-
-    nodes = jax.tree.leaves(opt_state, is_leaf=is_injected)
-    return {k: v for node in nodes if is_injected(node) for k, v in node.hyperparams.items()}
+    for node in _nodes(opt_state, optax.InjectStatefulHyperparamsState):
+        if _nodes(node.inner_state, optax.ScaleByAdamState):
+            return injected(node.inner_state) or dict(node.hyperparams)
+    return {}
 
 
 def first_moment(opt_state: PyTree, *, b1: Scalar) -> PyTree[Float[Array, "..."]]:

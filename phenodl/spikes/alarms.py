@@ -164,9 +164,12 @@ def shifted(
         horizon: as in :func:`count`.
 
     Returns:
-        Counts of shape (shifts, run).
+        Counts of shape (shifts, run). A record of less than two steps cannot be turned, and counts
+        neither alarms nor spikes.
     """
     runs, steps = above.shape
+    if steps < 2:
+        return Counts(*np.zeros((len(Counts._fields), shifts, runs), int))
     amounts = rng.integers(1, steps, size=(shifts, runs))
     turned = (
         np.stack([np.roll(row, amount) for row, amount in zip(above, each, strict=True)])

@@ -60,7 +60,8 @@ def snapshot(opt_state: PyTree, settings: Adam, grads: Params) -> Snapshot:
         grads: the gradient at the current parameters.
 
     Raises:
-        ValueError: if ``opt_state`` does not hold exactly one Adam state.
+        ValueError: if ``opt_state`` does not hold exactly one Adam state, or ``grads`` are not all
+            float32 or all float64.
 
     Example:
         >>> tx, grads = optax.adam(0.1), jnp.array([3.0, -4.0])
@@ -77,7 +78,7 @@ def snapshot(opt_state: PyTree, settings: Adam, grads: Params) -> Snapshot:
 
         return jax.tree.map(fill, tree, grads, is_leaf=adam.is_masked)
 
-    dtype = jnp.result_type(*jax.tree.leaves(grads))
+    dtype = _dtype_of(grads)
     count = jnp.asarray(adam.adam_state(opt_state).count)
     diagonal = full(
         adam.preconditioner(opt_state, b2=settings.b2, eps=settings.eps, eps_root=settings.eps_root)
@@ -91,6 +92,15 @@ def snapshot(opt_state: PyTree, settings: Adam, grads: Params) -> Snapshot:
             settings.learning_rate, count, weight_decay=settings.weight_decay
         ).astype(dtype),
     )
+
+
+def _dtype_of(tree: Params) -> jnp.dtype:
+    """Half precision cannot tell 2/η from a curvature one part in a hundred above it."""
+    found = {jnp.result_type(leaf) for leaf in jax.tree.leaves(tree)}
+    if found not in ({jnp.dtype("float32")}, {jnp.dtype("float64")}):
+        names = ", ".join(sorted(dtype.name for dtype in found))
+        raise ValueError(f"parameters must be all float32 or all float64 for curvatures; got {names}")
+    return found.pop()
 
 
 def directional(
@@ -279,6 +289,8 @@ def eigenvalue_probe(
 
 
 def _snapshot_of(view: View, settings: Settings) -> Snapshot:
+    if jnp.ndim(view.objective.loss):
+        raise ValueError("curvature probes see one run at a time; use Layout(run_axis=0)")
     return snapshot(view.method_state, settings(view.hyper), view.objective.grads)
 
 

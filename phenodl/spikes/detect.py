@@ -207,7 +207,7 @@ def detect(
     then stays open.
 
     Args:
-        losses: of the steps 0, 1, 2, ...
+        losses: of the steps 0, 1, 2, ..., one at least.
         rise: decades above the base that make a spike.
         b1: decay of the optimizer's first moment, which sets the window of the level.
         start: the step at which the base begins.
@@ -218,7 +218,7 @@ def detect(
         The table of spikes, and what the detector saw at each step.
 
     Raises:
-        ValueError: ``b1`` is not in [0, 1).
+        ValueError: ``b1`` is not in [0, 1), or ``losses`` are not a vector of floating numbers.
 
     Example:
         >>> losses = jnp.ones(200).at[100:130].set(50.0)
@@ -226,6 +226,11 @@ def detect(
         >>> spikes.trigger.tolist(), spikes.peak.tolist(), spikes.end.tolist()
         ([100, -1], [100, -1], [149, -1])
     """
+    if losses.ndim != 1 or losses.size == 0 or not jnp.issubdtype(losses.dtype, jnp.floating):
+        raise ValueError(
+            "losses must be floating numbers, one for each of at least one step; got "
+            f"{losses.dtype.name}{list(losses.shape)}"
+        )
     first = detector(ring_down(b1), losses.dtype)
     step = functools.partial(update, rise=rise, start=start)
     _, seen = jax.lax.scan(step, first, log_excess(losses, floor))

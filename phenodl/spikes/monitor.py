@@ -64,8 +64,9 @@ def monitor(
     gradient and ``opt_state`` has absorbed it; it works inside ``jax.jit``. The gradient is taken
     again, which the compiler merges with the step's own if it can.
 
-    A hyper-parameter that is not given is the one ``optax.inject_hyperparams`` used, if the chain
-    has it, and else optax's default (no weight decay).
+    A hyper-parameter that is not given is the one ``optax.inject_hyperparams`` gave Adam, if it
+    did, and else optax's default (no weight decay). Of ``optax.nadam``, whose update is another
+    average of the gradients than Adam's m̂, ``curvature_c`` looks along Adam's all the same.
 
     Args:
         loss: ``loss(params, batch) -> scalar``, what the gradient was taken of.
@@ -87,7 +88,8 @@ def monitor(
 
     Raises:
         ValueError: if the learning rate is neither given nor injected, if ``opt_state`` does not
-            hold exactly one Adam, or if ``products`` is negative.
+            hold exactly one Adam, if the parameters are not all float32 or all float64, or if
+            ``products`` is negative.
 
     Example:
         >>> import jax, optax
