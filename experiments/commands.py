@@ -8,10 +8,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import arguments, ledger
+from experiments import arguments, folders, ledger
 from experiments.errors import UserError
 from experiments.experiment import Experiment
-from experiments.run_directory import RunDirectory, require_no_others, run_folders
+from experiments.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from experiments.claims import Claim
@@ -60,7 +60,7 @@ def report(command: arguments.Report, catalogue: Catalogue) -> int:
 
     done: list[RunDirectory] = []
     broken: dict[str, str] = {}
-    for folder in run_folders(command.directory):
+    for folder in folders.runs_in(command.directory):
         try:
             run = RunDirectory.open(folder, catalogue)
             run.require_presentable()
@@ -83,7 +83,7 @@ def reproduce(command: arguments.Reproduce, catalogue: Catalogue) -> int:
     if not chosen:
         raise UserError(f"--only {command.only}: no experiment has such a name")
     out = command.out or Path("runs") / f"reproduce-{command.preset}"
-    require_no_others(out)
+    folders.require_free(out)
     runs = [
         RunDirectory.prepare(out / each.name, each, command.preset, each.presets[command.preset])
         for each in chosen
@@ -94,7 +94,7 @@ def reproduce(command: arguments.Reproduce, catalogue: Catalogue) -> int:
         name, minutes = run.experiment.name, run.experiment.minutes[command.preset]
         _say(f"[{number}/{len(runs)}] {name} (about {minutes:g} min)")
         try:
-            claims += _execute(run)
+            claims += run.claims() if run.finished else _execute(run)
         except KeyboardInterrupt:
             _say("interrupted; the same command goes on from here")
             raise
@@ -134,27 +134,28 @@ def compare(command: arguments.Compare, catalogue: Catalogue) -> int:
 
 def _complete(run: RunDirectory) -> int:
     """Finishes one run and shows its claims."""
-    if run.analyzed and run.whole:
+    if run.finished:
         _say(f"{run.path} holds this configuration, finished; nothing is trained again")
-    try:
-        claims = _execute(run)
-    except KeyboardInterrupt:
-        if run.exists:
-            _say(f"interrupted; go on with: {arguments.PROGRAM} resume {run.path}")
-        raise
+        claims = run.claims()
+    else:
+        try:
+            claims = _execute(run)
+        except KeyboardInterrupt:
+            if run.exists:
+                _say(f"interrupted; go on with: {arguments.PROGRAM} resume {run.path}")
+            raise
     _show(claims)
     _say(f"results: {run.path}   page: {arguments.PROGRAM} report {run.path}")
     return 0
 
 
 def _execute(run: RunDirectory) -> "list[Claim]":
-    """Trains and analyzes whatever is not done yet; returns the claims."""
-    if not (run.analyzed and run.whole):
-        from experiments import execution
+    """Trains whatever is not trained yet, and analyzes; returns the claims."""
+    from experiments import execution
 
-        execution.prepare_jax()
-        execution.train(run, ledger.console(stderr=True))
-        execution.analyze(run)
+    execution.prepare_jax()
+    execution.train(run, ledger.console(stderr=True))
+    execution.analyze(run)
     return run.claims()
 
 

@@ -77,7 +77,7 @@ def _read(path: Path, expected: Mapping[str, str]) -> xr.Dataset:
         part = results.read_part(path)
     except results.ResultError as error:
         raise UserError(f"{error}; {remedy(path)}") from error
-    facts = {name: expected[name] for name in ("experiment", "training", "config")}
+    facts: dict[str, Any] = {name: expected[name] for name in ("experiment", "training", "config")}
     facts["first_step"] = first_step(path)
     other = [name for name, value in facts.items() if part.attrs.get(name) != value]
     if other or not {"last_step", _COMPLETE} <= part.attrs.keys():

@@ -67,7 +67,7 @@ class Recorder:
             self._begin()
             shapes = {key: training[key] for key in ("probes", "layout") if key in training}
             like = abstract_state(problem, method, runs, **shapes)
-            start = self._restore(name, [part.attrs["last_step"] for part in leading], like)
+            start = self._restore(name, [int(part.attrs["last_step"]) for part in leading], like)
             with Checkpoints(self._checkpoints(name)) as checkpoints:
                 chunks = train(problem, method, runs, start=start, **training)
                 self._follow(name, chunks, checkpoints)

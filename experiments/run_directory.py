@@ -1,9 +1,9 @@
 """A run directory: one configuration of one experiment, with everything that came of it.
 
 ``config.json`` (configuration and provenance), ``part-*.nc`` (results), ``checkpoints/``,
-``claims.json``, ``figures/*.png`` and ``*.pdf``, ``tables/*.csv``; ``.lock``. Every file is written under a
-temporary name and renamed, so that a run that is killed leaves whole files only. A directory
-never mixes two configurations.
+``claims.json``, ``figures/*.png`` and ``*.pdf``, ``tables/*.csv``, ``.lock``. Every file is written
+under a temporary name and renamed, so that a run that is killed leaves whole files only. A
+directory never mixes two configurations.
 """
 
 import functools
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import config_file, files, lock
+from experiments import config_file, files, folders
 from experiments.errors import UserError
 from experiments.experiment import Analysis, Experiment
 from experiments.provenance import differences, now, provenance
@@ -68,7 +68,7 @@ class RunDirectory:
         Raises:
             UserError: the path holds something else, or cannot be written.
         """
-        if _holds_run(path):
+        if folders.holds_run(path):
             stored = config_file.read(path)
             here = {"experiment": experiment.name, "config": encode(config)}
             there = {name: stored[name] for name in here}
@@ -77,7 +77,7 @@ class RunDirectory:
                     f"{path} holds another configuration ({_describe(there, here)});"
                     " choose another directory with --out, or remove it"
                 )
-        elif _holds_others(path):
+        elif folders.holds_anything(path):
             raise UserError(f"{path} holds other files and no run; choose another --out")
         files.require_writable(path)
         return cls(path, experiment, preset, config)
@@ -90,7 +90,7 @@ class RunDirectory:
     @property
     def exists(self) -> bool:
         """Whether anything has been written yet."""
-        return _holds_run(self.path)
+        return folders.holds_run(self.path)
 
     @property
     def trained(self) -> bool:
@@ -107,9 +107,13 @@ class RunDirectory:
         return self.trained and not _incomplete(self._parts())
 
     @property
-    def analyzed(self) -> bool:
-        """Whether all training has ended and its claims are stored."""
-        return self.trained and (self.path / "claims.json").exists()
+    def finished(self) -> bool:
+        """Whether the results are whole and the claims are stored.
+
+        Raises:
+            UserError: a file is damaged or comes from elsewhere.
+        """
+        return self.whole and (self.path / "claims.json").exists()
 
     def create(self) -> None:
         """Writes ``config.json``, or notes in it that the run is being resumed."""
@@ -145,12 +149,7 @@ class RunDirectory:
         """
         from phenodl import results
 
-        advice = f"python -m experiments resume {self.path}"
-        if not self.trained:
-            raise UserError(f"{self.path} is not finished: {advice}")
-        found = self._parts()
-        if lacking := _incomplete(found):
-            raise UserError(f"{self.path} has lost results of {', '.join(lacking)}: {advice}")
+        found = self._whole_parts()
         try:
             return {name: results.merge(leading) for name, leading in found.items()}
         except results.ResultError as error:
@@ -180,7 +179,7 @@ class RunDirectory:
         files.write(self.path / "claims.json", claims.dumps(analysis.claims))
 
     def outputs(self, pattern: str = "*") -> list[Path]:
-        """The figures and tables that the last analysis wrote; others in their folders are not ours.
+        """The figures and tables that the last analysis wrote, not what a user put beside them.
 
         Args:
             pattern: of their paths in the run directory.
@@ -208,9 +207,8 @@ class RunDirectory:
         try:
             return claims.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            advice = "analyze" if self.trained else "resume"
             raise UserError(
-                f"{self.path} has no claims yet: python -m experiments {advice} {self.path}"
+                f"{self.path} has no claims yet: python -m experiments analyze {self.path}"
             ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: cannot be read as claims ({error!r})") from error
@@ -221,15 +219,14 @@ class RunDirectory:
         Raises:
             UserError: says what is missing, damaged or from elsewhere.
         """
-        if self.trained:
-            self.results()
+        self._whole_parts()
         self.claims()
 
     def _note(self, **fields: Any) -> None:
         config_file.write(self.path, self.stored | fields)
 
     def _parts(self) -> "dict[str, list[xarray.Dataset]]":
-        """The leading parts of every training that has ended."""
+        """The leading parts of every training, once all have ended."""
         from experiments import parts
 
         stored = self.stored
@@ -238,47 +235,19 @@ class RunDirectory:
             raise UserError(f"{path}: belongs to no training of this run; {parts.remedy(path)}")
         return {name: parts.leading(self.path, stored, name) for name in names}
 
+    def _whole_parts(self) -> "dict[str, list[xarray.Dataset]]":
+        """All parts of every training.
 
-def run_folders(path: Path) -> list[Path]:
-    """The path, if a run is stored there, or its folders in which runs are.
-
-    Raises:
-        UserError: there is none.
-    """
-    if _holds_run(path):
-        return [path]
-    with files.reported(path, "read"):
-        found = sorted(path.glob("*/config.json")) if path.is_dir() else []
-    if not found:
-        raise UserError(f"{path} holds no run (no config.json)")
-    return [each.parent for each in found]
-
-
-def require_no_others(path: Path) -> None:
-    """Whether a directory is new, empty, or holds runs in its folders.
-
-    Raises:
-        UserError: it holds other files alone.
-    """
-    if _holds_others(path) and not any(_is_run(each.parent) for each in path.glob("*/config.json")):
-        raise UserError(f"{path} holds other files and no runs; choose another --out")
-
-
-def _holds_run(path: Path) -> bool:
-    with files.reported(path, "read"):
-        return (path / config_file.NAME).exists()
-
-
-def _holds_others(path: Path) -> bool:
-    with files.reported(path, "read"):
-        return path.is_dir() and any(each.name != lock.NAME for each in path.iterdir())
-
-
-def _is_run(path: Path) -> bool:
-    try:
-        return bool(config_file.read(path))
-    except UserError:
-        return False
+        Raises:
+            UserError: training has not ended, or a file is missing, damaged or from elsewhere.
+        """
+        advice = f"python -m experiments resume {self.path}"
+        if not self.trained:
+            raise UserError(f"{self.path} is not finished: {advice}")
+        found = self._parts()
+        if lacking := _incomplete(found):
+            raise UserError(f"{self.path} has lost results of {', '.join(lacking)}: {advice}")
+        return found
 
 
 def _incomplete(found: "Mapping[str, list[xarray.Dataset]]") -> list[str]:

@@ -175,8 +175,8 @@ def eigenpair(
         hvp: the Hessian at θ_t times a tangent.
         now: of Adam, at the same step.
         which: ``"lambda_max"`` of H, or ``"lambda_max_adam"`` of the symmetric f D^½ H D^½.
-        start: where to search from: the ``vectors`` of an earlier step, with their leading axis
-            of length 1, or ``phenodl.curvature.cold_start(params)``.
+        start: where to search from, one or more vectors along a leading axis: the ``vectors`` of an
+            earlier step, or ``phenodl.curvature.cold_start(params)``.
         products: Hessian-vector products to spend. Warm-started, three hold the eigenvalue within
             1e-3; from a cold start it takes 8 to 20.
 
@@ -273,7 +273,8 @@ def eigenvalue_probe(
 
     def init(key: Key[Array, ""], params: Params) -> dict[str, Params]:
         del key
-        return {name: cold_start(params) for name in which}
+        # The two largest eigenvalues are often close and cross: one start vector would lose the lead.
+        return {name: cold_start(params, min(2, products)) for name in which}
 
     def measure(state: dict[str, Params], view: View) -> tuple[dict[str, Params], dict[str, Array]]:
         assert view.objective.hvp is not None

@@ -231,7 +231,8 @@ def detect(
             "losses must be floating numbers, one for each of at least one step; got "
             f"{losses.dtype.name}{list(losses.shape)}"
         )
-    first = detector(ring_down(b1), losses.dtype)
+    # A window longer than the record looks back on all of it just the same.
+    first = detector(min(ring_down(b1), len(losses)), losses.dtype)
     step = functools.partial(update, rise=rise, start=start)
     _, seen = jax.lax.scan(step, first, log_excess(losses, floor))
 

@@ -1,15 +1,38 @@
 """The contract of the command line: what it prints, what it writes, how it refuses."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from toys.checks import ROOT, files, refused
 
+from experiments import execution
 from experiments.experiment import PRESETS, discover
+from experiments.parsing import parse
 from experiments.provenance import command
+from experiments.run_directory import RunDirectory
 from experiments.serialization import encode
+
+
+@pytest.fixture(scope="module")
+def finished_once(tmp_path_factory):
+    """A finished run, made once."""
+    path = tmp_path_factory.mktemp("finished") / "run"
+    experiment = discover("toys")["bowls-descent"]
+    run = RunDirectory.prepare(path, experiment, "quick", experiment.presets["quick"])
+    execution.train(run)
+    execution.analyze(run)
+    return path
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copytree(finished_once, tmp_path / "finished"))
 
 
 @pytest.mark.parametrize(
@@ -34,6 +57,9 @@ from experiments.serialization import encode
         ),
         ("run bowls-descent --optimizer.learning-rate x", ("must be a number, got 'x'",)),
         ("run bowls-descent --preset medium", ("--preset must be one of 'quick', 'paper'",)),
+        ("run bowls-descent --steps 3000000000", ("--steps must be below 2**31",)),
+        (f"run bowls-descent --out {'long' * 100}", ("cannot be read (File name too long)",)),
+        (f"report {'long' * 100}", ("cannot be read (File name too long)",)),
         ("run bowls-descent extra", ("unexpected argument 'extra'",)),
         ("reproduce --only completion-*", ("--only completion-*",)),
         ("reproduce --stric", ("unknown flag --stric", "did you mean --strict?")),
@@ -66,6 +92,52 @@ def test_a_foreign_config_is_named(call, tmp_path, text):
     (tmp_path / "run" / "config.json").write_text(text)
     for words in (("resume", "run"), ("report", "run"), ("run", "bowls-descent", "--out", "run")):
         assert refused(call(*words), "run/config.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"experiment": ["bowls-descent"]}, "experiment: "),
+        ({"preset": {}}, "preset: "),
+        ({"x64": "yes"}, "x64: "),
+        ({"config": []}, "config: "),
+        ({"provenance": None}, "Provenance"),
+        ({"provenance": {"command": "run"}}, "Provenance"),
+        ({"resumed": None}, "resumed: "),
+        ({"trained": True}, "Trained"),
+        ({"trained": {"date": "", "seconds": 1, "trainings": "first"}}, "trainings: "),
+        ({"analyzed": [1]}, "analyzed: "),
+        ({"x64": ..., "resumed": ...}, "resumed, x64"),
+    ],
+)
+def test_a_config_with_wrong_fields_is_named(call, finished, changes, said):
+    path = finished / "config.json"
+    stored = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: each for key, each in stored.items() if each is not ...}))
+    for word in ("resume", "report", "analyze"):
+        assert refused(call(word, str(finished)), "config.json: describes no run", said)
+
+
+@pytest.mark.parametrize("order", [("paper", "quick"), ("quick", "paper")])
+@pytest.mark.parametrize("glue", [" ", "="])
+def test_the_last_preset_wins(toys, order, glue):
+    words = " ".join(f"--preset{glue}{preset}" for preset in order)
+    parsed = parse(f"run bowls-descent {words}".split(), toys)
+    assert parsed.preset == order[-1]
+    assert parsed.config == toys["bowls-descent"].presets[order[-1]]
+
+
+@pytest.mark.parametrize("words", [["list"], ["run", "--help"]])
+def test_a_terminal_without_unicode_is_served(words):
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments", *words],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "spikes-quadratic" in done.stdout
 
 
 def test_nothing_asks_for_the_list(call):

@@ -30,6 +30,10 @@ def test_the_ends_that_are_allowed():
 def test_helpers_name_the_offender():
     with pytest.raises(ValueError, match="seeds must be at least 1, got 0"):
         require_count("seeds", 0)
+    with pytest.raises(ValueError, match="steps must be at least 100, got 99"):
+        require_count("steps", 99, least=100)
+    with pytest.raises(ValueError, match=r"steps must be below 2\*\*31, got 3000000000"):
+        require_count("steps", 3_000_000_000)
     with pytest.raises(ValueError, match=r"decays must be in \[0, 1\), got 1.2"):
         require_each("decays", (0.5, 1.2), 0, 1)
     with pytest.raises(ValueError, match="decays must be at least one number, got none"):

@@ -102,4 +102,17 @@ def test_a_folder_may_hold_several_runs_of_one_experiment_and_unfinished_ones(ca
         assert title in page.text
     anchors = [attributes["id"] for tag, attributes in page.tags if tag == "h2"]
     assert anchors == ["unfinished", "narrow", "wide"]
-    assert "begun : not finished, go on with: python -m experiments resume all/begun" in page.text
+    assert (
+        "begun : all/begun has no claims yet: python -m experiments analyze all/begun" in page.text
+    )
+
+
+@pytest.mark.parametrize("file", ["config.json", "claims.json"])
+def test_a_broken_run_does_not_hide_the_others(call, file):
+    for name in ("whole", "broken"):
+        call("run", "bowls-descent", "--out", f"all/{name}", "--seeds", "2")
+    Path("all/broken", file).write_text("[{}]")
+    status, output, _ = call("report", "all")
+    assert status == 0
+    assert "2 claims" in output
+    assert f"broken : all/broken/{file}" in Page(Path("all/report.html").read_text()).text

@@ -111,13 +111,36 @@ def test_ctrl_c_leaves_whole_parts_and_resume_ends_with_the_same_bits(
     for path in results.part_paths(RUN):
         results.read_part(path)
     assert refused(call("analyze", str(RUN)), "not finished", "resume runs/bowls-descent")
-    assert refused(call("report", str(RUN)), "no claims yet", "resume runs/bowls-descent")
+    assert refused(call("report", str(RUN)), "not finished", "resume runs/bowls-descent")
 
     status, output, _ = call("resume", str(RUN))
     assert status == 0
     assert "2 claims" in output
     assert_as_straight(RUN, straight)
     assert len(json.loads((RUN / "config.json").read_text())["resumed"]) == 1
+
+
+@pytest.mark.parametrize("seconds", [0.0, 30.0])
+def test_ctrl_c_before_a_part_is_written_leaves_no_hole(call, monkeypatch, straight, seconds):
+    write_part, asked = results.write_part, []
+
+    def write(path, part):
+        asked.append(path)
+        if len(asked) == 3:
+            path.with_name(f".{path.name}.tmp").write_bytes(b"half of it")
+            signal.raise_signal(signal.SIGINT)
+        write_part(path, part)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(results, "write_part", write)
+        patched.setattr(recorder, "SECONDS_BETWEEN_CHECKPOINTS", seconds)
+        assert call("run", "bowls-descent")[0] == 130
+    assert {path.name for path in (RUN / "checkpoints/first").iterdir()} >= {"20"}
+    status, _, error = call("resume", str(RUN))
+    assert status == 0
+    assert "first goes on from step 20 of its results" in error
+    assert_as_straight(RUN, straight)
+    assert not list(RUN.glob(".*.tmp"))
 
 
 def test_running_again_goes_on_as_resume_does(call, monkeypatch, straight):
@@ -185,6 +208,9 @@ def test_analyze_repeats_claims_without_training(call, monkeypatch):
     call("run", "bowls-descent")
     before = files(RUN)
     (RUN / "claims.json").unlink()
+    config = json.loads((RUN / "config.json").read_text())
+    config["analyzed"].append("figures/old-name.png")
+    (RUN / "config.json").write_text(json.dumps(config))
     (RUN / "figures" / "old-name.png").write_bytes(b"")
     monkeypatch.setattr(recorder, "train", None)
     status, output, _ = call("analyze", str(RUN), "--json")
@@ -192,6 +218,19 @@ def test_analyze_repeats_claims_without_training(call, monkeypatch):
     assert json.loads(output) == json.loads((RUN / "claims.json").read_text())
     assert files(RUN).keys() == before.keys()
     assert files(RUN)[RUN / "claims.json"] == before[RUN / "claims.json"]
+
+
+def test_analyze_leaves_alone_what_it_did_not_write(call):
+    call("run", "bowls-descent")
+    mine = [RUN / "figures/sketch.png", RUN / "figures/notes.txt", RUN / "tables/sketch.csv"]
+    for path in mine:
+        path.write_bytes(b"\xff mine")
+    (RUN / "figures" / "drafts.png").mkdir()
+    assert call("analyze", str(RUN))[0] == 0
+    assert call("report", str(RUN))[0] == 0
+    assert all(path.read_bytes() == b"\xff mine" for path in mine)
+    assert (RUN / "figures" / "drafts.png").is_dir()
+    assert "sketch" not in (RUN / "report.html").read_text(encoding="utf-8")
 
 
 def test_compare_names_what_differs(call):
@@ -228,7 +267,7 @@ def test_reproduce_goes_on_after_ctrl_c(call, monkeypatch, straight):
         status, _, error = call(*words)
     assert status == 130
     assert error.splitlines()[-1] == "interrupted; the same command goes on from here"
-    assert refused(call("report", "all"), "no claims yet")
+    assert refused(call("report", "all"), "not finished", "resume all/bowls-descent")
     assert call(*words)[0] == 0
     assert_as_straight(Path("all/bowls-descent"), straight)
 
@@ -247,6 +286,16 @@ def test_strict_fails_on_a_surprise(call):
     words = ("reproduce", "--only", "*-descent", "--out", "all")
     assert call(*words)[0] == 0
     assert call(*words, "--strict")[0] == 1
+
+
+def test_reproduce_leaves_other_files_alone(call, tmp_path):
+    (tmp_path / "site" / "blog").mkdir(parents=True)
+    (tmp_path / "site" / "report.html").write_text("mine")
+    (tmp_path / "site" / "blog" / "config.json").write_text("{}")
+    before = files(tmp_path)
+    words = ("reproduce", "--only", "*-descent", "--out", "site")
+    assert refused(call(*words), "site holds other files and no runs")
+    assert files(tmp_path) == before
 
 
 def test_reproduce_refuses_before_anything_is_written(call):

@@ -29,6 +29,7 @@ class Outcome(NamedTuple):
         rank: numerical rank of the solution.
         minimum_rank: of all fits; 0 where its certificate is open.
         nuclear_excess: nuclear norm of the solution over the least of all fits, minus 1.
+        norm_decided: whether the bounds on the least norm tell if the solution has it.
         component_excess: nuclear norm over the sum of those of the components, minus 1.
     """
 
@@ -38,6 +39,7 @@ class Outcome(NamedTuple):
     rank: Int[np.ndarray, " instances"]
     minimum_rank: Int[np.ndarray, " instances"]
     nuclear_excess: Float[np.ndarray, " instances"]
+    norm_decided: Bool[np.ndarray, " instances"]
     component_excess: Float[np.ndarray, " instances"]
 
     @property
@@ -75,7 +77,8 @@ def measure(family: Instances, trained: xr.Dataset) -> Outcome:
     blocks = np.stack([graph.blocks for graph in graphs])
     complete = np.array([graph.complete.all() for graph in graphs])
     closed_form = completion.component_nuclear_norm(family.target, blocks)
-    minimum = completion.minimum_nuclear_norm(family.target, family.mask).upper
+    least = completion.minimum_nuclear_norm(family.target, family.mask)
+    lower, upper = (np.where(complete, closed_form, bound) for bound in least)
     bounds = completion.minimum_rank(family.target, family.mask, family.rank)
 
     learned = jnp.asarray(final(trained.W).values)
@@ -86,7 +89,8 @@ def measure(family: Instances, trained: xr.Dataset) -> Outcome:
         converged=final(trained.mean_loss).values <= CONVERGED,
         rank=np.asarray(completion.numerical_rank(learned)),
         minimum_rank=np.where(bounds.closed, bounds.upper, 0),
-        nuclear_excess=norm / np.where(complete, closed_form, minimum) - 1,
+        nuclear_excess=norm / upper - 1,
+        norm_decided=(norm / upper - 1 > MINIMAL) | (norm / lower - 1 <= MINIMAL),
         component_excess=norm / completion.component_nuclear_norm(learned, blocks) - 1,
     )
 

@@ -106,7 +106,7 @@ def _rank_claims(outcome: Outcome) -> list[Claim]:
 
 
 def _norm_claims(outcome: Outcome, stds: np.ndarray, excess: np.ndarray) -> list[Claim]:
-    minimal = outcome.minimal_norm
+    minimal, decided = outcome.minimal_norm, outcome.norm_decided
     added = np.abs(outcome.component_excess[outcome.disconnected]) <= 1e-10
     slopes = np.polyfit(np.log(stds), np.log(np.maximum(excess, 1e-16)).T, 1)[0]
     return [
@@ -114,21 +114,21 @@ def _norm_claims(outcome: Outcome, stds: np.ndarray, excess: np.ndarray) -> list
             "bipartite-norm",
             "On complete bipartite data the solution has the minimum nuclear norm (to 1e-6).",
             f"{_PAPER}, Theorem on complete bipartite data",
-            minimal[outcome.of_class("complete bipartite")],
+            minimal[decided & outcome.of_class("complete bipartite")],
             Target(">=", 0.95),
         ),
         _claim(
             "connected-norm",
             "On connected data the nuclear norm is minimal in a minority of runs.",
             f"{_PAPER}, Fig. 1",
-            minimal[outcome.of_class("connected")],
+            minimal[decided & outcome.of_class("connected")],
             Target("<=", 0.3),
         ),
         _claim(
             "disconnected-norm",
             "On other disconnected data the nuclear norm is mostly not minimal.",
             f"{_PAPER}, Fig. 1",
-            minimal[outcome.of_class("other")],
+            minimal[decided & outcome.of_class("other")],
             Target("<", 0.5),
         ),
         _claim(
@@ -160,14 +160,15 @@ def _claim(
 
 def _row(outcome: Outcome, connectivity: str) -> dict[str, Any]:
     members, counted = outcome.connectivity == connectivity, outcome.of_class(connectivity)
-    excess = outcome.nuclear_excess[counted]
+    excess, decided = outcome.nuclear_excess[counted], counted & outcome.norm_decided
     return {
         "observed entries": connectivity,
         "instances": int(members.sum()),
         "converged": int((members & outcome.converged).sum()),
         "minimum rank known": int((members & (outcome.minimum_rank > 0)).sum()),
         "rank is minimal": _share(outcome.minimal_rank[counted]).measured,
-        "nuclear norm is minimal": _share(outcome.minimal_norm[counted]).measured,
+        "nuclear minimum decided": int(decided.sum()),
+        "nuclear norm is minimal": _share(outcome.minimal_norm[decided]).measured,
         "nuclear excess, median": float(np.median(excess)) if excess.size else math.nan,
         "nuclear excess, 90 %": float(np.quantile(excess, 0.9)) if excess.size else math.nan,
     }

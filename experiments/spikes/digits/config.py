@@ -34,6 +34,7 @@ class Config:
     def __post_init__(self):
         for field in ("seeds", "images", "products", "plain_products", "shifts"):
             require_count(field, getattr(self, field))
+        require(self.images <= 1797, "images", "at most 1797", self.images)
         # The spike detector begins at step 50.
         require(self.steps >= 100, "steps", "at least 100", self.steps)
         require(self.first_seed >= 0, "first_seed", "at least 0", self.first_seed)

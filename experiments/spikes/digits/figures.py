@@ -20,7 +20,7 @@ COLORS = {"curvature_a": plots.OKABE_ITO[0], "lambda_max_adam": plots.OKABE_ITO[
 def curvatures(runs: xr.Dataset, spikes: Spikes) -> Figure:
     """Loss and curvatures of one run, its spikes shaded."""
     run, spike = _typical(runs, spikes)
-    limit = float(run.threshold[-1])
+    limit = float(run.threshold[0])
     with plots.style():
         fig, (top, middle, bottom) = plots.figure(3, 1, height=4.6, sharex=True)
         top.plot(run.step, run.loss, color="black")
@@ -28,18 +28,21 @@ def curvatures(runs: xr.Dataset, spikes: Spikes) -> Figure:
         top.set_title(f"seed {int(run.seed)}; shaded: spikes")
         for name, color in COLORS.items():
             middle.plot(run.step, run[name], color=color, label=SIGNALS[name])
-        middle.set(ylim=(0, 1.5 * limit), ylabel="preconditioned\nHessian Ĥ")
+        middle.set(ylabel="preconditioned\nHessian Ĥ")
         middle.legend(ncols=2, loc="lower right")
         bottom.plot(run.step, run.lambda_max, color=plots.OKABE_ITO[2], label="λ_max(H)")
         bottom.plot(
             run.step, run.lambda_grad, color=plots.OKABE_ITO[3], label="H along the gradient"
         )
-        bottom.set(yscale="log", ylim=(0.1, 3 * limit), xlabel="step", ylabel="Hessian H")
+        bottom.set(yscale="log", xlabel="step", ylabel="Hessian H")
         bottom.legend(ncols=2, loc="lower right")
         for axes in (top, middle, bottom):
             _shade(axes, spike, run.sizes["step"])
-        for axes in (middle, bottom):
-            plots.threshold(axes, limit, "2/η")
+        if limit > 0:  # it is NaN for a run that diverged at once, negative at huge weight decay
+            middle.set_ylim(0, 1.5 * limit)
+            bottom.set_ylim(min(0.1, limit), 3 * limit)
+            for axes in (middle, bottom):
+                plots.threshold(axes, limit, "2/η")
         bottom.set_xlim(0, run.sizes["step"])
     return fig
 

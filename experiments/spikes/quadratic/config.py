@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
-from experiments.config import require, require_count, require_each, require_positive
+from experiments.config import require, require_count, require_each
 from experiments.experiment import Experiment
+
+RATES = 1e-100, 1e100
+"""Learning rates beyond these leave the range of the numbers within a step or two."""
 
 
 @dataclass(frozen=True)
@@ -30,21 +33,26 @@ class Config:
     """Smallest and largest 1 - β2 of the phase diagrams, spaced by a constant factor."""
 
     def __post_init__(self):
-        require_positive("learning_rate", self.learning_rate)
+        require_each("learning_rate", [self.learning_rate], *RATES)
         require_each("b1", [self.b1], 0, 1)
         require_each("b2", self.b2, 0, 1)
         require_each("control_b2", [self.control_b2], 0, 1)
         distinct = len({*self.b2, self.control_b2}) == len(self.b2) + 1
         require(distinct, "b2", "distinct numbers other than control_b2", self.b2)
-        require_count("steps", self.steps)
+        require(self.steps >= 2, "steps", "at least 2", self.steps)
         require_count("points", self.points)
         require_each("diagram_b1", self.diagram_b1, 0, 1)
+        distinct = len(set(self.diagram_b1)) == len(self.diagram_b1)
+        require(distinct, "diagram_b1", "distinct numbers", self.diagram_b1)
+        require_each("diagram_learning_rate", self.diagram_learning_rate, *RATES)
+        # Much less than 1e-12 would round β2 to 1.
+        least, most = self.diagram_forgetting
+        require(
+            1e-12 <= least and most <= 1, "diagram_forgetting", "in [1e-12, 1]", f"{least} {most}"
+        )
         for field in ("diagram_learning_rate", "diagram_forgetting"):
             low, high = getattr(self, field)
-            require_positive(field, low)
             require(low < high, field, "an increasing pair", f"{low} {high}")
-        _, most = self.diagram_forgetting
-        require(most <= 1, "diagram_forgetting", "at most 1", most)
 
 
 EXPERIMENT = Experiment(

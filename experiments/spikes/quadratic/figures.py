@@ -13,8 +13,8 @@ from scipy.ndimage import maximum_filter1d
 from experiments.spikes.quadratic.stages import Stages
 from phenodl import plots
 
-LOWEST = 1e-80
-"""The trajectories are drawn down to this; the slowest ones go much deeper."""
+LOWEST, HIGHEST = 1e-80, 1e80
+"""The trajectories are drawn between these; the slowest go much deeper, absurd ones higher."""
 
 
 def trajectories(
@@ -36,10 +36,12 @@ def trajectories(
             end = None if stage is None or stage.peak < 0 else 2 * stage.peak - stage.crossing
             run = adams.sel(b2=b2).isel(step=slice(end))
             color = "black" if stage is None else plots.OKABE_ITO[number % 7]
-            step, loss = run.step.values + 1, maximum_filter1d(run.loss.values, window)
+            step = run.step.values + 1
+            loss = np.minimum(maximum_filter1d(run.loss.values, window), HIGHEST)
+            corrected = run.second_moment / (1 - b2**step)
             line = {"color": color, "linestyle": "--" if stage is None else "-"}
             top.plot(step, loss, label=f"β2 = {b2:g}", **line)
-            middle.plot(step, run.second_moment / (1 - b2**step), **line)
+            middle.plot(step, np.minimum(corrected, HIGHEST), **line)
             middle.plot(step, 2 * loss, color=color, linestyle=":", linewidth=0.8)
             bottom.plot(step, run.curvature, **line)
             if stage is not None and end is not None:

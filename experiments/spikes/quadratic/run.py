@@ -75,7 +75,7 @@ def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
     adams, descent, diagram = (
         results[name] for name in ("adam", "gradient-descent", "phase-diagram")
     )
-    window = detect.ring_down(config.b1)
+    window = min(detect.ring_down(config.b1), adams.sizes["step"])
     found = {float(b2): stages(adams.sel(b2=b2), config.b1) for b2 in adams.b2.values}
     control = found.pop(config.control_b2)
     measured = {name: each for name, each in diagram.items() if "step_chunk" in each.dims}

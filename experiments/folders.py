@@ -1,0 +1,63 @@
+"""What a directory holds: a run, runs in its folders, or something else."""
+
+from pathlib import Path
+
+from experiments import config_file, files, lock
+from experiments.errors import UserError
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a run is stored there.
+
+    Raises:
+        UserError: the directory may not be looked into.
+    """
+    with files.reported(path, "read"):
+        return (path / config_file.NAME).exists()
+
+
+def holds_anything(path: Path) -> bool:
+    """Whether it is a directory with anything in it but a lock.
+
+    Raises:
+        UserError: the directory may not be looked into.
+    """
+    with files.reported(path, "read"):
+        return path.is_dir() and any(each.name != lock.NAME for each in path.iterdir())
+
+
+def runs_in(path: Path) -> list[Path]:
+    """The path, if a run is stored there, or its folders in which runs are.
+
+    Raises:
+        UserError: there is none.
+    """
+    if holds_run(path):
+        return [path]
+    found = _folders(path)
+    if not found:
+        raise UserError(f"{path} holds no run (no {config_file.NAME})")
+    return found
+
+
+def require_free(path: Path) -> None:
+    """Whether a directory is new, empty, or holds runs in its folders.
+
+    Raises:
+        UserError: it holds other files alone.
+    """
+    if holds_anything(path) and not any(map(_is_run, _folders(path))):
+        raise UserError(f"{path} holds other files and no runs; choose another --out")
+
+
+def _folders(path: Path) -> list[Path]:
+    """Those in which there is something that may be a run."""
+    with files.reported(path, "read"):
+        return sorted(each.parent for each in path.glob(f"*/{config_file.NAME}"))
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        return bool(config_file.read(path))
+    except UserError:
+        return False
