@@ -86,9 +86,10 @@ def _entry(name: str, kind: Any, value: Any) -> Any:
 
 
 def _first_that_fits(kinds: tuple[Any, ...], value: Any) -> Any:
+    errors = []
     for kind in kinds:
         try:
             return _typed(kind, value)
-        except ValueError:
-            continue
-    raise ValueError(f"{value!r} is none of {kinds}")
+        except ValueError as error:
+            errors.append(error)
+    raise errors[0]

@@ -108,9 +108,18 @@ def write_part(path: Path, part: xr.Dataset) -> None:
         str(name): {"fletcher32": True} for name, values in part.variables.items() if values.size
     }
     part.to_netcdf(temporary, engine="h5netcdf", encoding=checksums)
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
+    _sync(temporary)
     temporary.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_part(path: Path) -> xr.Dataset:

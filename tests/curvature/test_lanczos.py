@@ -262,3 +262,30 @@ def test_bad_arguments():
         lanczos(matvec, start, products=3, which="both")
     with pytest.raises(ValueError, match="basis_size: 2 in dimension 3"):
         eigenpairs(matvec, start, basis_size=2)
+
+
+@jax.jit
+def at_scale(scale):
+    """float32 operators 1 to 100 times a scale: not solved, solved, solved densely."""
+    values = scale * jnp.arange(1.0, 101.0)
+    start = cold_start(values)
+    matvec = lambda x: values * x
+    few, all_of_them = (lanczos(matvec, start, products=products) for products in (5, 100))
+    return few, eigenpairs(matvec, start), all_of_them
+
+
+@pytest.mark.parametrize("scale", [1e-34, 1e-20, 1e-12, 1.0, 1e18, 1e33])
+def test_operators_whose_squares_leave_the_range_of_float32(scale):
+    few, restarted, whole = at_scale(jnp.float32(scale))
+    assert not few.converged.any()
+    np.testing.assert_allclose(few.residuals / scale, 6.279, rtol=1e-3)
+    for pairs in (restarted, whole):
+        assert pairs.converged.all()
+        assert (pairs.residuals > 0).all()
+        assert (pairs.residuals < 0.05 * scale).all()
+        np.testing.assert_allclose(pairs.values, [100 * scale], rtol=1e-5)
+
+
+def test_an_operator_beyond_the_range_has_not_converged():
+    for pairs in at_scale(jnp.float32(3e38)):
+        assert not pairs.converged.any()

@@ -1,10 +1,14 @@
 """The command line, called in this process on the experiments of the package ``toys``."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
-from experiments import execution
+from experiments import execution, recorder
 from experiments.__main__ import main
 from experiments.experiment import discover
+from experiments.run_directory import RunDirectory
 
 
 @pytest.fixture
@@ -27,3 +31,22 @@ def call(monkeypatch, tmp_path, capsys):
 @pytest.fixture
 def toys():
     return discover("toys")
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory):
+    """A finished run with the checkpoints of its last two chunks, made once."""
+    path = tmp_path_factory.mktemp("finished") / "run"
+    experiment = discover("toys")["bowls-descent"]
+    run = RunDirectory.prepare(path, experiment, "quick", experiment.presets["quick"])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(recorder, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        execution.train(run)
+    execution.analyze(run)
+    return path
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path):
+    """A copy of it in the folder ``run``."""
+    return Path(shutil.copytree(finished_once, tmp_path / "run"))

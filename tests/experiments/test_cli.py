@@ -2,37 +2,16 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from toys.checks import ROOT, files, refused
 
-from experiments import execution
 from experiments.experiment import PRESETS, discover
 from experiments.parsing import parse
 from experiments.provenance import command
-from experiments.run_directory import RunDirectory
 from experiments.serialization import encode
-
-
-@pytest.fixture(scope="module")
-def finished_once(tmp_path_factory):
-    """A finished run, made once."""
-    path = tmp_path_factory.mktemp("finished") / "run"
-    experiment = discover("toys")["bowls-descent"]
-    run = RunDirectory.prepare(path, experiment, "quick", experiment.presets["quick"])
-    execution.train(run)
-    execution.analyze(run)
-    return path
-
-
-@pytest.fixture
-def finished(finished_once, tmp_path):
-    """A copy of it."""
-    return Path(shutil.copytree(finished_once, tmp_path / "finished"))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +84,7 @@ def test_a_foreign_config_is_named(call, tmp_path, text):
         ({"provenance": {"command": "run"}}, "Provenance"),
         ({"resumed": None}, "resumed: "),
         ({"trained": True}, "Trained"),
-        ({"trained": {"date": "", "seconds": 1, "trainings": "first"}}, "trainings: "),
+        ({"trained": {"date": "", "seconds": 1, "trainings": "first"}}, "trained: trainings: "),
         ({"analyzed": [1]}, "analyzed: "),
         ({"x64": ..., "resumed": ...}, "resumed, x64"),
     ],

@@ -14,6 +14,7 @@ from experiments.completion.connectivity.outcome import (
     instances,
     measure,
 )
+from phenodl import completion
 from phenodl.completion import observation_graph
 from phenodl.results import final
 
@@ -52,6 +53,20 @@ def test_measure_of_known_solutions(x64):
     np.testing.assert_allclose(outcome.component_excess, 0, atol=1e-13)
     np.testing.assert_array_equal(outcome.converged, loss < 1e-12)
     assert not outcome.of_class("connected")[:5].any()
+
+
+def test_a_norm_between_the_bounds_is_not_decided(x64, monkeypatch):
+    family = instances(SMALL)
+    learned = stored(family.target, np.full(97, 1e-13))
+    norm = np.linalg.svd(family.target, compute_uv=False).sum(-1)
+
+    def loose_bounds(target, mask):
+        return completion.MinimumNuclearNorm(norm * (1 - 2e-6), norm * (1 - 1e-7))
+
+    monkeypatch.setattr(completion, "minimum_nuclear_norm", loose_bounds)
+    outcome = measure(family, learned)
+    complete = np.array([observation_graph(mask).complete.all() for mask in family.mask])
+    np.testing.assert_array_equal(outcome.norm_decided, complete)
 
 
 def test_excess_of_known_solutions(x64):

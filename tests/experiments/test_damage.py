@@ -11,17 +11,15 @@ import xarray as xr
 from toys.checks import ROOT, files, refused
 
 import phenodl
-from experiments import lock, recorder
+from experiments import lock
 
 RUN = Path("run")
 
 
 @pytest.fixture
-def run(call, monkeypatch):
-    """A finished run, with the checkpoints of its last two chunks."""
-    monkeypatch.setattr(recorder, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    assert call("run", "bowls-descent", "--out", "run")[0] == 0
-    return {name: phenodl.load(RUN, name) for name in ("first", "second")}
+def run(call, finished):
+    """The results of a finished run, which lies in the working directory."""
+    return {name: phenodl.load(finished, name) for name in ("first", "second")}
 
 
 def part(training, step):
@@ -145,7 +143,7 @@ def test_a_lock_leaves_no_trace_of_a_run_that_never_began(tmp_path):
     with lock.held(tmp_path / "runs" / "new"):
         assert (tmp_path / "runs" / "new").is_dir()
     assert list(tmp_path.iterdir()) == []
-    results_file = tmp_path / "runs" / "new" / "config.json"
-    with lock.held(results_file.parent):
-        results_file.write_text("{}")
-    assert results_file.exists()
+    file = tmp_path / "runs" / "new" / "config.json"
+    with lock.held(file.parent):
+        file.write_text("{}")
+    assert file.exists()

@@ -1,5 +1,7 @@
 """The digits experiment: its records obey Adam's laws, made-up records are scored as made."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -138,9 +140,29 @@ def test_figures_are_drawn_for_spikes_and_without():
         figure.canvas.draw()
 
 
+@pytest.mark.parametrize("hyper", [{"learning_rate": 1e30}, {"eps": 0.0}])
+def test_runs_that_all_diverge_determine_nothing(hyper):
+    config = dataclasses.replace(SHORT, optimizer=dataclasses.replace(SHORT.optimizer, **hyper))
+    recorder = InMemory()
+    run.train(config, recorder)
+    analysis = run.analyze(config, recorder.results)
+    claims = claims_of(analysis)
+    for name in ("precision", "precision-late", "a-recall", "lead", "preconditioner-grows"):
+        assert claims[name].verdict == "undetermined"
+    for figure in analysis.figures.values():
+        figure.draw_without_rendering()
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("seeds", 0), ("images", 0), ("steps", 99), ("first_seed", -1), ("rise", 0.0)],
+    [
+        ("seeds", 0),
+        ("images", 0),
+        ("images", 1798),
+        ("steps", 99),
+        ("first_seed", -1),
+        ("rise", 0.0),
+    ],
 )
 def test_bad_configurations_name_their_field(field, value):
     with pytest.raises(ValueError, match=f"^{field} must be"):

@@ -106,6 +106,20 @@ def test_figures_can_be_drawn(analysis):
         figure.draw_without_rendering()
 
 
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    "config", [Config(steps=60, points=2), Config(steps=60, points=2, learning_rate=1e30)]
+)
+def test_short_and_absurd_trajectories_are_analyzed(config):
+    recorder = InMemory()
+    run.train(config, recorder)
+    analysis = run.analyze(config, recorder.results)
+    claims = {claim.id.removeprefix("spikes-quadratic/"): claim for claim in analysis.claims}
+    assert claims["decay"].verdict == "undetermined"
+    for figure in analysis.figures.values():
+        figure.draw_without_rendering()
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -115,7 +129,12 @@ def test_figures_can_be_drawn(analysis):
         ("b2", ()),
         ("b2", (0.9, 0.99)),
         ("points", 0),
+        ("steps", 1),
+        ("diagram_b1", (0.5, 0.5)),
         ("diagram_learning_rate", (1.0, 0.1)),
+        ("diagram_learning_rate", (0.1, float("inf"))),
+        ("diagram_learning_rate", (0.0, 0.1)),
+        ("diagram_forgetting", (1e-20, 0.5)),
         ("diagram_forgetting", (0.1, 2.0)),
     ],
 )

@@ -118,6 +118,41 @@ def test_reads_injected_hyperparameters():
     assert adam.injected(optax.adam(0.1).init(jnp.zeros(2))) == {}
 
 
+def clipped(limit):
+    adams = optax.inject_hyperparams(optax.adam)(learning_rate=0.1)
+    return optax.chain(optax.clip(limit), adams)
+
+
+@pytest.mark.parametrize(
+    "transformation",
+    [
+        optax.partition(
+            {
+                "adam": optax.inject_hyperparams(optax.adam)(learning_rate=0.1),
+                "sgd": optax.inject_hyperparams(optax.sgd)(learning_rate=0.001),
+            },
+            {"w": "adam", "b": "sgd"},
+        ),
+        optax.chain(
+            optax.inject_hyperparams(optax.adam)(learning_rate=0.1),
+            optax.inject_hyperparams(optax.scale_by_rss)(eps=10.0),
+        ),
+        optax.inject_hyperparams(clipped)(limit=1.0),
+    ],
+)
+def test_only_what_is_injected_around_adam_is_its_own(transformation):
+    found = adam.injected(transformation.init({"w": jnp.zeros(2), "b": jnp.zeros(2)}))
+    assert found["learning_rate"] == pytest.approx(0.1)
+    assert found["eps"] == pytest.approx(1e-8)
+    assert "limit" not in found
+
+
+def test_what_is_injected_beside_adam_is_not_its_own():
+    beside = optax.inject_hyperparams(optax.scale_by_rss)(eps=10.0)
+    state = optax.chain(beside, optax.adam(0.1)).init(jnp.zeros(2))
+    assert adam.injected(state) == {}
+
+
 def test_from_hyper_needs_a_learning_rate():
     with pytest.raises(ValueError, match="learning_rate"):
         adam.from_hyper({"b1": 0.5})

@@ -115,3 +115,13 @@ def test_shifts_are_those_of_the_generator():
         for _ in range(2)
     )
     np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize("length", [0, 1])
+def test_a_record_too_short_to_turn_counts_nothing(length):
+    none = np.full((2, 3), -1)
+    above = np.ones((2, length), bool)
+    counts = shifted(above, none, none, shifts=5, rng=np.random.default_rng(0))
+    for column in counts:
+        assert column.shape == (5, 2)
+        assert not column.any()

@@ -10,7 +10,7 @@ from phenodl import probes, sweep, training
 from phenodl.curvature import cold_start, linearize
 from phenodl.optim import adam
 from phenodl.optim.adam import Adam
-from phenodl.protocol import Objective, Problem, View
+from phenodl.protocol import Layout, Objective, Problem, View
 from phenodl.spikes import curvatures
 
 RNG = np.random.default_rng(0)
@@ -208,3 +208,26 @@ def test_refuses_unknown_names():
         curvatures.gradient_probe(which=["curvature_d"])
     with pytest.raises(ValueError, match=r"lambda_max_adam.*\[\]"):
         curvatures.eigenvalue_probe(which=[])
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [curvatures.gradient_probe(), curvatures.eigenvalue_probe(), curvatures.threshold_probe()],
+)
+def test_probes_refuse_blocks_of_runs(probe):
+    problem = Problem(lambda key, data, hyper: jnp.ones(3), lambda x, batch: (x**2).sum(0))
+    method = training.from_optax(lambda hyper: adam.from_hyper(hyper).transformation())
+    runs = sweep.product(key=jax.random.key(0), learning_rate=[0.1, 0.2])
+    chunks = training.train(
+        problem, method, runs, steps=1, probes=[probe], layout=Layout(run_axis=-1)
+    )
+    with pytest.raises(ValueError, match=r"use Layout\(run_axis=0\)"):
+        list(chunks)
+
+
+@pytest.mark.parametrize("dtypes", [["bfloat16"], ["bfloat16", "float32"]])
+def test_refuses_half_precision(dtypes):
+    grads = [jnp.ones(2, dtype) for dtype in dtypes]
+    state = optax.adam(0.1).init(grads)
+    with pytest.raises(ValueError, match=f"all float32 or all float64 .* got {', '.join(dtypes)}"):
+        curvatures.snapshot(state, Adam(0.1), grads)

@@ -143,3 +143,16 @@ def test_trailing_mean_is_numpys(x64):
 def test_bad_b1():
     with pytest.raises(ValueError, match=r"b1 must be in \[0, 1\), got 1.0"):
         detect(jnp.ones(10), b1=1.0)
+
+
+@pytest.mark.parametrize(
+    "losses", [np.zeros(0, np.float32), np.ones(9, np.int32), np.ones((2, 9), np.float32)]
+)
+def test_bad_losses(losses):
+    with pytest.raises(ValueError, match=r"losses must be floating numbers.* got .*\["):
+        jax.jit(detect)(losses)
+
+
+def test_a_window_longer_than_the_record_sees_all_of_it():
+    losses = with_bumps((100, 5, 1.0, 10)).astype(np.float32)
+    assert table(losses, b1=1 - 1e-12) == table(losses, b1=1 - 2 / len(losses))

@@ -30,7 +30,8 @@ def trajectories(
     """
     with plots.style():
         fig, (top, middle, bottom) = plots.figure(3, 1, height=5.2, sharex=True)
-        top.plot(descent.step + 1, descent.loss.squeeze(), color="0.6", label="gradient descent")
+        loss = np.minimum(descent.loss.squeeze(), HIGHEST)
+        top.plot(descent.step + 1, loss, color="0.6", label="gradient descent")
         for number, b2 in enumerate(adams.b2.values):
             stage = found.get(float(b2))
             end = None if stage is None or stage.peak < 0 else 2 * stage.peak - stage.crossing
