@@ -99,7 +99,9 @@ def _dtype_of(tree: Params) -> jnp.dtype:
     found = {jnp.result_type(leaf) for leaf in jax.tree.leaves(tree)}
     if found not in ({jnp.dtype("float32")}, {jnp.dtype("float64")}):
         names = ", ".join(sorted(dtype.name for dtype in found))
-        raise ValueError(f"parameters must be all float32 or all float64 for curvatures; got {names}")
+        raise ValueError(
+            f"parameters must be all float32 or all float64 for curvatures; got {names}"
+        )
     return found.pop()
 
 
