@@ -275,8 +275,9 @@ def eigenvalue_probe(
 
     def init(key: Key[Array, ""], params: Params) -> dict[str, Params]:
         del key
-        # The two largest eigenvalues are often close and cross: one start vector would lose the lead.
-        return {name: cold_start(params, min(2, products)) for name in which}
+        # The two largest eigenvalues are often close and cross: one vector would lose the lead.
+        vectors = min(2, products, optax.tree.size(params))
+        return {name: cold_start(params, vectors) for name in which}
 
     def measure(state: dict[str, Params], view: View) -> tuple[dict[str, Params], dict[str, Array]]:
         assert view.objective.hvp is not None

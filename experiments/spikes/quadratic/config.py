@@ -48,7 +48,7 @@ class Config:
         # Much less than 1e-12 would round β2 to 1.
         least, most = self.diagram_forgetting
         require(
-            1e-12 <= least and most <= 1, "diagram_forgetting", "in [1e-12, 1]", f"{least} {most}"
+            least >= 1e-12 and most <= 1, "diagram_forgetting", "in [1e-12, 1]", f"{least} {most}"
         )
         for field in ("diagram_learning_rate", "diagram_forgetting"):
             low, high = getattr(self, field)
