@@ -131,7 +131,6 @@ def test_three_warm_started_products_hold_the_eigenvalues():
             errors.append(abs(float(values[name][number]) / expected[name] - 1))
             assert values[f"{name}_residual"][number] < 0.1 * expected[name]
     assert max(errors) < 1e-3
-    assert max(errors) < 1e-3
 
 
 @pytest.mark.usefixtures("x64")

@@ -42,7 +42,7 @@ EXPERIMENT = Experiment(
     name="completion-connectivity",
     study="completion",
     figure="MF Fig. 1",
-    summary="Connected data lead to low rank, complete bipartite data to low nuclear norm.",
+    summary="Connected data lead to low rank, complete bipartite data to low nuclear norm",
     presets={
         "quick": Config(),
         "paper": Config(masks_per_size=40, sparse_masks=3960, steps=200_000),

@@ -36,8 +36,8 @@ class Config:
             require_count(field, getattr(self, field))
         require(self.images <= 1797, "images", "at most 1797", self.images)
         # The spike detector begins at step 50.
-        require(self.steps >= 100, "steps", "at least 100", self.steps)
-        require(self.first_seed >= 0, "first_seed", "at least 0", self.first_seed)
+        require_count("steps", self.steps, least=100)
+        require(0 <= self.first_seed < 2**31, "first_seed", "in [0, 2**31)", self.first_seed)
         require_positive("rise", self.rise)
 
 
