@@ -1,7 +1,8 @@
-"""Files that are whole or not there."""
+"""Files as the command line writes them, with one line for what goes wrong."""
 
 import contextlib
 import csv
+import functools
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
+from phenodl import atomic
 
 
 def write(path: Path, content: str | Callable[[Path], object]) -> None:
-    """Writes under a temporary name, syncs, and renames; makes the folders on the way.
+    """Writes a file whole or not at all; makes the folders on the way.
 
     Args:
         path: of the file.
@@ -21,16 +23,11 @@ def write(path: Path, content: str | Callable[[Path], object]) -> None:
     Raises:
         UserError: the path cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    if isinstance(content, str):
+        content = functools.partial(Path.write_text, data=content, encoding="utf-8")
     with reported(path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, str):
-            temporary.write_text(content, encoding="utf-8")
-        else:
-            content(temporary)
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
+        atomic.write(path, content)
 
 
 @contextlib.contextmanager
@@ -75,12 +72,3 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _sync(path: Path) -> None:
-    """Waits until a file, or the list of a folder's files, is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,7 +8,6 @@ one dimension per axis, and ``step`` (``step_10`` for a probe that measures at e
 
 import itertools
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import h5py
 import numpy as np
 import xarray as xr
 
+from phenodl import atomic
 from phenodl.training import Chunk, Record
 
 _AXES = "phenodl_axes"
@@ -102,24 +102,11 @@ def final(variable: xr.DataArray, dimension: str = "step_chunk") -> xr.DataArray
 
 
 def write_part(path: Path, part: xr.Dataset) -> None:
-    """Writes a part so that it is either whole or not there: a temporary name, synced, renamed."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    """Writes a part with checksums; the file is either whole or not there."""
     checksums = {
         str(name): {"fletcher32": True} for name, values in part.variables.items() if values.size
     }
-    part.to_netcdf(temporary, engine="h5netcdf", encoding=checksums)
-    _sync(temporary)
-    temporary.replace(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    atomic.write(path, lambda file: part.to_netcdf(file, engine="h5netcdf", encoding=checksums))
 
 
 def read_part(path: Path) -> xr.Dataset:
