@@ -6,7 +6,7 @@ import jax
 
 from benchmarks import timing
 from benchmarks.timing import Row
-from phenodl import probes, sweep, training
+from phenodl import sweep, training
 from phenodl.data import images
 from phenodl.models import cnn
 from phenodl.optim import adam
@@ -33,16 +33,8 @@ def report(quick: bool) -> Iterator[str]:
         return
     method = training.from_optax(lambda hyper: adam.from_hyper(hyper).transformation())
     runs = sweep.product(key=jax.random.key(0), seed=range(8), learning_rate=0.01, b2=0.999)
-    sides = {
-        name: timing.engine(
-            problem,
-            method,
-            runs,
-            chunk=chunk,
-            rounds=rounds,
-            probes=(probes.loss(), *extra),
-            layout=Layout(width=4),
-        )
-        for name, extra in MEASURED.items()
-    }
+    layout = Layout(width=4)
+    sides = timing.engines(
+        problem, method, runs, MEASURED, chunk=chunk, rounds=rounds, layout=layout
+    )
     yield from timing.table(timing.interleave(sides, rounds), ROWS, "ms")

@@ -61,17 +61,7 @@ def report(quick: bool) -> Iterator[str]:
         "+ B and C": (curvatures.gradient_probe(which=["curvature_b", "curvature_c"]),),
         "+ λ_max(Ĥ)": (eigenvalue,),
     }
-    sides = {
-        name: timing.engine(
-            problem,
-            method,
-            runs,
-            chunk=chunk,
-            rounds=rounds,
-            probes=(probes.loss(), *extra),
-        )
-        for name, extra in measured.items()
-    }
+    sides = timing.engines(problem, method, runs, measured, chunk=chunk, rounds=rounds)
     if importlib.util.find_spec("torch"):
         from benchmarks import pytorch
 

@@ -1,12 +1,12 @@
 """Timing of several ways to do some work, side by side in one process."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from phenodl import training
+from phenodl import probes, training
 from phenodl.protocol import Layout, Method, Probe, Problem
 from phenodl.sweep import Runs
 
@@ -67,6 +67,31 @@ def engine(
         return (done.last_step - done.first_step) * len(done.id)
 
     return advance
+
+
+def engines(
+    problem: Problem,
+    method: Method,
+    runs: Runs,
+    measured: Mapping[str, Sequence[Probe]],
+    *,
+    chunk: int,
+    rounds: int,
+    layout: Layout = Layout(),
+) -> dict[str, Side]:
+    """The same training by name, each recording the loss and what its own probes measure."""
+    return {
+        name: engine(
+            problem,
+            method,
+            runs,
+            chunk=chunk,
+            rounds=rounds,
+            probes=(probes.loss(), *extra),
+            layout=layout,
+        )
+        for name, extra in measured.items()
+    }
 
 
 def table(seconds: Mapping[str, np.ndarray], rows: list[Row], unit: str = "µs") -> Iterator[str]:

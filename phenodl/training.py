@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Bool, Float, Int, PyTree
 
 from phenodl.engine.blocks import (
     Span,
@@ -220,15 +220,16 @@ def _chunks(
             outputs = [advance(program, span, group, shared, np.int32(begin)) for group in groups]
         groups = [group for group, _ in outputs]
         ends = unpack([(group.id, group.status, group.stopped_at, group.loss) for group in groups])
-        ids, status, stopped_at, loss = select(ends, order(ends[0]))
-        records = [records for _, records in outputs]
+        by_id = order(ends[0])
+        ids, status, stopped_at, loss = select(ends, by_id)
+        values = select(unpack([records for _, records in outputs]), by_id)
         yield Chunk(
             axes=axes,
             id=ids,
             first_step=begin,
             last_step=begin + span.count,
             total_steps=steps,
-            records=_records(program, groups, records, begin, span),
+            records=_records(program.probes, values, stopped_at, begin, span),
             status=status,
             stopped_at=stopped_at,
             loss=loss,
@@ -298,17 +299,14 @@ def _common_step(running: TrainState, otherwise: int) -> int:
 
 
 def _records(
-    program: Program,
-    groups: Sequence[TrainState],
-    records: Sequence[tuple[dict[str, Array], ...]],
+    probes: Sequence[Probe],
+    rows: Sequence[dict[str, np.ndarray]],
+    stopped_at: Int[np.ndarray, " run"],
     begin: int,
     span: Span,
 ) -> tuple[Record, ...]:
-    """The probes' records as rows of runs; a run that has ended has no measurements after."""
-    rows = unpack([(group.id, group.stopped_at) for group in groups])
-    by_id = order(rows[0])
+    """What each probe measured, labelled; a run that has ended has no measurements after."""
     steps = np.arange(begin, begin + span.count)
-    stopped_at = rows[1][by_id]
 
     def label(probe: Probe, values: dict[str, np.ndarray]) -> Record:
         chunk = probe.emit == "chunk"
@@ -319,8 +317,7 @@ def _records(
         blanked = {name: _blank(value, ended) for name, value in values.items()}
         return Record(probe.every, probe.emit, measured, blanked)
 
-    values = select(unpack(records), by_id)
-    return tuple(label(*pair) for pair in zip(program.probes, values, strict=True))
+    return tuple(label(*pair) for pair in zip(probes, rows, strict=True))
 
 
 def _blank(values: np.ndarray, ended: Bool[np.ndarray, "run step"]) -> np.ndarray:

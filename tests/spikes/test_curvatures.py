@@ -98,8 +98,9 @@ def test_probes_equal_the_dense_reference_along_a_training_on_mini_batches():
 
 
 @pytest.mark.usefixtures("x64")
-def test_three_warm_started_products_hold_the_eigenvalues():
-    probe = curvatures.eigenvalue_probe(products=3)
+@pytest.mark.parametrize(("products", "typical"), [(3, 1e-5), (6, 1e-6)])
+def test_a_few_warm_started_products_hold_the_eigenvalues(products, typical):
+    probe = curvatures.eigenvalue_probe(products=products)
     hyper = {"learning_rate": 0.02, "b2": 0.99}
     tx = adam.from_hyper(hyper).transformation()
 
@@ -130,6 +131,7 @@ def test_three_warm_started_products_hold_the_eigenvalues():
         for name in ("lambda_max", "lambda_max_adam"):
             errors.append(abs(float(values[name][number]) / expected[name] - 1))
             assert values[f"{name}_residual"][number] < 0.1 * expected[name]
+    assert np.median(errors) < typical
     assert max(errors) < 1e-3
 
 
