@@ -87,7 +87,7 @@ class View(NamedTuple):
 
     ``params``, ``objective`` belong to the point θ_t *before* the update; ``method_state`` is the
     method's state *after* it has absorbed the gradient at θ_t (for Adam: v includes g_t²), and
-    ``update`` is θ_{t+1} - θ_t, before any symmetry.
+    ``update`` is θ_{t+1} - θ_t, before any transform.
     """
 
     objective: Objective
@@ -125,14 +125,20 @@ class Probe(NamedTuple):
     products: bool = False
 
 
-class Symmetry(NamedTuple):
-    """A transformation ``apply`` of the parameters that keeps the loss, done every few steps.
+class Transform(NamedTuple):
+    """A change of the parameters between steps, made after every few of them.
 
-    Methods with a memory (momentum, Adam) do not see it: it is meant for gradient flows.
+    A symmetry of the loss that keeps the parameters well conditioned, a projection, a last
+    refinement once the loss is small. Methods with a memory (momentum, Adam) do not see it: it is
+    meant for gradient flows.
+
+    Attributes:
+        every: after how many steps.
+        apply: ``apply(params, batch) -> params``, with the batch of the step just made.
     """
 
     every: int
-    apply: Callable[[Params], Params]
+    apply: Callable[[Params, Any], Params]
 
 
 class Layout(NamedTuple):

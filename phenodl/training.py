@@ -43,7 +43,7 @@ from phenodl.protocol import (
     Problem,
     StepInfo,
     Stop,
-    Symmetry,
+    Transform,
 )
 from phenodl.sweep import Runs
 
@@ -126,7 +126,7 @@ def train(
     *,
     steps: int,
     probes: Sequence[Probe] = (),
-    symmetries: Sequence[Symmetry] = (),
+    transforms: Sequence[Transform] = (),
     stop: Stop | None = None,
     chunk: int | None = None,
     layout: Layout = Layout(),
@@ -141,7 +141,7 @@ def train(
         runs: the sweep, from :func:`phenodl.sweep.product`.
         steps: the step at which training ends (also when it starts from a later state).
         probes: what is measured, see :mod:`phenodl.probes`.
-        symmetries: transformations applied to the parameters every few steps.
+        transforms: changes of the parameters made between steps, every few of them.
         stop: ``stop(view) -> bool``; a run ends, converged, at the first step where it holds.
         chunk: steps between two borders; rounded up to a multiple of every cadence. By default
             about a tenth of the steps, less where the records would not fit ``layout.memory``.
@@ -164,7 +164,7 @@ def train(
     for name, number in numbers.items():
         if number is not None and not 1 <= number < 2**31:
             raise ValueError(f"{name} must be at least 1 and below 2**31, got {number}")
-    cadences = [item.every for item in (*probes, *symmetries)]
+    cadences = [item.every for item in (*probes, *transforms)]
     if any(every < 1 for every in cadences):
         raise ValueError(f"every must be at least 1, got {min(cadences)}")
     if layout.run_axis not in (0, -1):
@@ -173,7 +173,7 @@ def train(
     cadence = math.lcm(*cadences)
     key_impl = jax.random.key_impl(runs.key)
     mesh = device_mesh(devices)
-    static = (method, tuple(probes), tuple(symmetries), stop, key_impl, layout, mesh)
+    static = (method, tuple(probes), tuple(transforms), stop, key_impl, layout, mesh)
     program = Program(*problem[:3], *static)
     shared = jax.device_put(dict(problem.data), NamedSharding(mesh, P()))
     rows = plain(runs)

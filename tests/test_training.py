@@ -9,7 +9,7 @@ from problems import adam, gradient_descent, quadratic, sine_network
 
 from phenodl import probes, results, sweep, training
 from phenodl.optim import flow
-from phenodl.protocol import Layout, Method, Probe, Problem, StepInfo, Symmetry
+from phenodl.protocol import Layout, Method, Probe, Problem, StepInfo, Transform
 
 
 def losses(chunks) -> np.ndarray:
@@ -317,9 +317,9 @@ def test_what_mixes_the_runs_of_a_block_is_refused():
         training.train(quadratic, gradient_descent, seeds(2, learning_rate=0.1), **options)
 
 
-def test_symmetries_are_applied_every_few_steps(x64):
+def test_transforms_are_applied_every_few_steps(x64):
     """Turning the plane by a right angle three times leaves a trace that four turns do not."""
-    turn = Symmetry(every=10, apply=lambda theta: jnp.stack([-theta[1], theta[0]]))
+    turn = Transform(every=10, apply=lambda theta, batch: jnp.stack([-theta[1], theta[0]]))
     problem = Problem(
         init=lambda key, data, hyper: jnp.array([1.0, 0.0]),
         loss=lambda theta, batch: 0.5 * jnp.sum(theta**2),
@@ -331,7 +331,7 @@ def test_symmetries_are_applied_every_few_steps(x64):
                 gradient_descent,
                 seeds(1, learning_rate=0.01),
                 steps=steps,
-                symmetries=[turn],
+                transforms=[turn],
             )
         )
         expected = 0.99**steps * np.array(direction)

@@ -21,7 +21,7 @@ from phenodl.protocol import (
     Params,
     Probe,
     Stop,
-    Symmetry,
+    Transform,
     View,
     value_and_grad,
 )
@@ -64,7 +64,7 @@ class Program(NamedTuple):
     batch: Callable[..., Any]
     method: Method
     probes: tuple[Probe, ...]
-    symmetries: tuple[Symmetry, ...]
+    transforms: tuple[Transform, ...]
     stop: Stop | None
     key_impl: Any
     layout: Layout
@@ -96,9 +96,9 @@ def advance(program: Program, shared: Data, state: TrainState, step: Array) -> T
     """One step: evaluate, propose, measure, and move unless the run ends here."""
     view, params, dt = _propose(program, shared, state, step)
     probes, measured = _measure(program, state, view, step)
-    for symmetry in program.symmetries:
-        due = (step + 1) % symmetry.every == 0
-        params = jax.lax.cond(due, symmetry.apply, lambda same: same, params)
+    for transform in program.transforms:
+        due = (step + 1) % transform.every == 0
+        params = jax.lax.cond(due, transform.apply, lambda same, _: same, params, view.batch)
 
     loss = view.objective.loss
     alive = active(state)

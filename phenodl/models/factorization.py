@@ -7,6 +7,7 @@ it is an order of magnitude faster on a CPU than a batched matrix product
 (``Layout(run_axis=-1)``).
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -17,6 +18,10 @@ from jaxtyping import Array, Bool, Float, Key
 from phenodl.protocol import Data, Hyper, Layout, Objective, Problem
 
 
+EntryLoss = Callable[[Float[Array, "..."], Float[Array, "..."]], Float[Array, "..."]]
+"""``entry_loss(w, m)``, elementwise: the loss of the learned entries w given the observed m."""
+
+
 class Factors(NamedTuple):
     """The parameters of W = A B."""
 
@@ -24,10 +29,48 @@ class Factors(NamedTuple):
     B: Float[Array, "inner columns *runs"]
 
 
-def problem(inner_width: int | None = None) -> Problem:
+def squared_error(w: Float[Array, "..."], m: Float[Array, "..."]) -> Float[Array, "..."]:
+    """1/2 (w - m)².
+
+    Example:
+        >>> float(squared_error(jnp.array(3.0), jnp.array(1.0)))
+        2.0
+    """
+    return 0.5 * (w - m) ** 2
+
+
+def huber(w: Float[Array, "..."], m: Float[Array, "..."]) -> Float[Array, "..."]:
+    """1/2 (w - m)² up to a distance of 1, linear beyond: an outlier pulls with force 1 at most.
+
+    Example:
+        >>> float(huber(jnp.array(3.0), jnp.array(0.0)))
+        2.5
+    """
+    distance = jnp.abs(w - m)
+    return jnp.where(distance <= 1, 0.5 * distance**2, distance - 0.5)
+
+
+def logistic(w: Float[Array, "..."], m: Float[Array, "..."]) -> Float[Array, "..."]:
+    """log(1 + exp(-m w)) for labels m = ±1.
+
+    Example:
+        >>> float(logistic(jnp.array(0.0), jnp.array(1.0)).round(4))
+        0.6931
+    """
+    return jax.nn.softplus(-m * w)
+
+
+Observations = Mapping[str, Array]
+"""``target`` and ``mask`` of a run or of a block of runs, see :func:`problem`."""
+
+
+@functools.cache
+def problem(inner_width: int | None = None, entry_loss: EntryLoss = squared_error) -> Problem:
     """Matrix completion: fit the observed entries of a matrix by W = A B from a Gaussian start.
 
-    The loss is 1/2 Σ (W_ij - M_ij)² over the observed entries. The run's data hold ``target``, the
+    The loss is Σ entry_loss(W_ij, M_ij) over the observed entries, 1/2 Σ (W_ij - M_ij)² by default;
+    the model fixes the invariant manifolds, whatever the loss. Equal arguments give the same
+    problem, so that trainings of one process share a compiled step. The run's data hold ``target``, the
     matrix M (rows, columns), whose unobserved entries are never read and may be NaN, and ``mask``,
     boolean of the same shape, true where an entry is observed. The entries of A and B are drawn
     independently with standard deviation ``hyper["init_std"]``.
@@ -35,6 +78,7 @@ def problem(inner_width: int | None = None) -> Problem:
     Args:
         inner_width: columns of A; by default the smaller side of the matrix, so that W can be any
             matrix and nothing but the dynamics limits its rank.
+        entry_loss: of one entry, twice differentiable almost everywhere.
 
     Raises:
         ValueError: ``inner_width`` is less than 1.
@@ -60,7 +104,11 @@ def problem(inner_width: int | None = None) -> Problem:
             std * jax.random.normal(key_b, (inner, columns), target.dtype),
         )
 
-    return Problem(init=init, loss=squared_loss)
+    def loss(factors: Factors, data: Observations) -> Float[Array, "*runs"]:
+        errors = entry_loss(product(factors), data["target"])
+        return jnp.where(data["mask"], errors, 0.0).sum((0, 1))
+
+    return Problem(init=init, loss=squared_loss if entry_loss is squared_error else loss)
 
 
 def product(factors: Factors) -> Float[Array, "rows columns *runs"]:
@@ -70,6 +118,8 @@ def product(factors: Factors) -> Float[Array, "rows columns *runs"]:
         >>> product(Factors(jnp.ones((2, 3)), jnp.ones((3, 2)))).tolist()
         [[3.0, 3.0], [3.0, 3.0]]
     """
+    if factors.A.ndim == 2:
+        return factors.A @ factors.B
     return (factors.A[:, :, None] * factors.B[None]).sum(1)
 
 
@@ -85,12 +135,20 @@ def stacked(factors: Factors) -> Float[Array, "rows_and_columns inner *runs"]:
     return jnp.concatenate([factors.A, jnp.swapaxes(factors.B, 0, 1)])
 
 
-def squared_loss(
-    factors: Factors, data: Mapping[str, Bool[Array, "rows columns *runs"] | Array]
-) -> Float[Array, "*runs"]:
+def residual(factors: Factors, data: Observations) -> Float[Array, "rows columns *runs"]:
+    """R, W - M on the observed entries and zero elsewhere.
+
+    Example:
+        >>> data = {"target": jnp.zeros((1, 2)), "mask": jnp.array([[True, False]])}
+        >>> residual(Factors(jnp.ones((1, 1)), jnp.ones((1, 2))), data).tolist()
+        [[1.0, 0.0]]
+    """
+    return jnp.where(data["mask"], product(factors) - data["target"], 0.0)
+
+
+def squared_loss(factors: Factors, data: Observations) -> Float[Array, "*runs"]:
     """1/2 Σ (W_ij - M_ij)² over the observed entries, for each run."""
-    residual = jnp.where(data["mask"], product(factors) - data["target"], 0.0)
-    return 0.5 * _squared_norm(residual)
+    return 0.5 * _squared_norm(residual(factors, data))
 
 
 def mean_loss(loss: Float[Array, "*runs"], mask: Bool[Array, "rows columns *runs"]) -> Array:
@@ -103,6 +161,7 @@ def mean_loss(loss: Float[Array, "*runs"], mask: Bool[Array, "rows columns *runs
     return loss / mask.sum((0, 1)).astype(loss.dtype)
 
 
+@functools.cache
 def safe_step(factor: float = 1.0) -> Callable[[Objective, Factors, Hyper], Float[Array, "*runs"]]:
     """The step h = factor / (|A|_F² + |B|_F² + |R|_F), R the residual on the observed entries.
 
@@ -116,8 +175,9 @@ def safe_step(factor: float = 1.0) -> Callable[[Objective, Factors, Hyper], Floa
             stable, but not yet gradient flow: it biases the solution it finds.
 
     Returns:
-        A step-size rule for :mod:`phenodl.optim.flow`. It takes |R|_F from the loss, which must be
-        :func:`squared_loss`.
+        A step-size rule for :mod:`phenodl.optim.flow`. It takes |R|_F from the loss, √(2 L). For
+        another entry loss R is its derivative; of one that is nonnegative with a second derivative
+        of at most 1 (Huber, logistic) √(2 L) is still a bound of |R|_F, and the rule as safe.
 
     Raises:
         ValueError: ``factor`` is not positive.
