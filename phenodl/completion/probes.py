@@ -1,11 +1,14 @@
 """What a training records for a study of completion: the learned matrix, and when to stop."""
 
+import functools
+
 from jaxtyping import Array
 
 from phenodl.models import factorization
 from phenodl.protocol import Probe, Stop, View
 
 
+@functools.cache
 def solution() -> Probe:
     """Records ``W``, the product of the factors, and ``mean_loss``, per observed entry.
 
@@ -22,6 +25,7 @@ def solution() -> Probe:
     return Probe(measure, emit="chunk")
 
 
+@functools.cache
 def fitted(tolerance: float) -> Stop:
     """Ends a run at the first step where its loss per observed entry is at most ``tolerance``.
 
