@@ -33,7 +33,7 @@ def value(
     name: str,
     function: Callable[[View], Array],
     every: int = 1,
-    emit: Literal["step", "chunk"] = "step",
+    emit: Literal["step", "chunk", "end"] = "step",
 ) -> Probe:
     """Records ``function(view)``, an array, under one name.
 
@@ -41,7 +41,7 @@ def value(
         name: of the variable in the results.
         function: ``function(view) -> array``.
         every: measure at every so many steps.
-        emit: ``"step"`` or ``"chunk"``, see :class:`phenodl.protocol.Probe`.
+        emit: ``"step"``, ``"chunk"`` or ``"end"``, see :class:`phenodl.protocol.Probe`.
     """
 
     def measure(state: tuple[()], view: View) -> tuple[tuple[()], dict[str, Array]]:

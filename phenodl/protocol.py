@@ -113,15 +113,16 @@ class Probe(NamedTuple):
         measure: ``measure(state, view) -> (state, values)`` with ``values`` a dict of named arrays.
         init: ``init(key, params) -> state``: warm-start vectors, running extremes.
         every: measure at steps 0, every, 2 every, ...
-        emit: ``"step"`` records each measurement; ``"chunk"`` only the last one of a chunk, for
-            reducers whose full history would not fit.
+        emit: ``"step"`` records each measurement; ``"chunk"`` the last one of every chunk; ``"end"``
+            the last one of the whole training. The latter two are for reducers, whose full history
+            would not fit.
         products: the probe calls ``view.objective.hvp``.
     """
 
     measure: Callable[[PyTree, View], tuple[PyTree, dict[str, Array]]]
     init: Callable[[Key[Array, ""], Params], PyTree] = no_state
     every: int = 1
-    emit: Literal["step", "chunk"] = "step"
+    emit: Literal["step", "chunk", "end"] = "step"
     products: bool = False
 
 

@@ -3,7 +3,8 @@
 On disk a part is rows of runs, for what a chunk holds may be any subset of them. In memory the runs
 are unfolded into the axes of the sweep: `load` and `collect` give an :class:`xarray.Dataset` with
 one dimension per axis, and ``step`` (``step_10`` for a probe that measures at every tenth step,
-``step_chunk`` for one that reports once per chunk). What was never measured is NaN.
+``step_chunk`` for one that reports once per chunk, none for one that reports at the end). What was
+never measured is NaN.
 """
 
 import itertools
@@ -35,10 +36,14 @@ def from_chunk(chunk: Chunk) -> xr.Dataset:
     coordinates: dict[str, Any] = {"run": chunk.id}
     for record in chunk.records:
         step = _step_dimension(record)
-        coordinates[step] = record.steps
+        if record.emit != "end":
+            coordinates[step] = record.steps
         for name, values in record.values.items():
             inner = [f"{name}_{number}" for number in range(values.ndim - 2)]
-            variables[name] = (("run", step, *inner), values)
+            if record.emit == "end":
+                variables[name] = (("run", *inner), values[:, 0])
+            else:
+                variables[name] = (("run", step, *inner), values)
     axes = {name: values.tolist() for name, values in chunk.axes.items()}
     attributes = {
         _AXES: json.dumps(axes),
@@ -83,19 +88,26 @@ def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     runs = int(np.prod(shape, dtype=int))
     merged = xr.Dataset(coords=axes, attrs={"total_steps": parts[0].attrs["total_steps"]})
     for name, first in parts[0].data_vars.items():
-        if first.ndim == 1:
-            dimensions, values = (), _last_known([part[name] for part in parts], runs)
-        else:
-            step, *inner = (str(dimension) for dimension in first.dims[1:])
-            steps = np.concatenate([part[step].values for part in parts])
+        dimensions = [str(dimension) for dimension in first.dims[1:]]
+        pieces = [part[name] for part in parts]
+        if dimensions and dimensions[0] in first.coords:
+            step = dimensions[0]
+            steps = np.concatenate([piece[step].values for piece in pieces])
             merged = merged.assign_coords({step: steps})
-            dimensions, values = (step, *inner), _side_by_side([part[name] for part in parts], runs)
+            values = _side_by_side(pieces, runs)
+        else:
+            values = _last_known(pieces, runs)
         merged[str(name)] = ((*axes, *dimensions), values.reshape((*shape, *values.shape[1:])))
     return merged
 
 
 def final(variable: xr.DataArray, dimension: str = "step_chunk") -> xr.DataArray:
-    """The last value along a dimension that was measured (is not NaN), per run."""
+    """The last value along a dimension that was measured (is not NaN), per run.
+
+    A variable without the dimension was recorded once and is final already.
+    """
+    if dimension not in variable.dims:
+        return variable
     places = xr.DataArray(np.arange(variable.sizes[dimension]), dims=dimension)
     last = places.where(variable.notnull(), 0).max(dimension).astype(int)
     return variable.isel({dimension: last}).drop_vars(dimension)
@@ -179,8 +191,10 @@ def _step_dimension(record: Record) -> str:
 
 
 def _last_known(pieces: Sequence[xr.DataArray], runs: int) -> np.ndarray:
-    """One value per run: the one of the last part the run took part in."""
-    values = np.full(runs, -1, pieces[0].dtype)
+    """One value per run: that of the last part it took part in, -1 or NaN if there is none."""
+    dtype = pieces[0].dtype
+    fill = np.nan if np.issubdtype(dtype, np.floating) else -1
+    values = np.full((runs, *pieces[0].shape[1:]), fill, dtype)
     for piece in pieces:
         values[piece["run"].values] = piece.values
     return values

@@ -309,6 +309,8 @@ def _records(
     steps = np.arange(begin, begin + span.count)
 
     def label(probe: Probe, values: dict[str, np.ndarray]) -> Record:
+        if probe.emit == "end":  # the state keeps the last values of a run that has ended
+            return Record(probe.every, probe.emit, steps[-1:], values)
         chunk = probe.emit == "chunk"
         measured = steps[-1:] if chunk else steps[span.first(probe.every) :: probe.every]
         # A reducer's last value counts while its run took part in any step of the chunk.

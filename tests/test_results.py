@@ -1,6 +1,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
@@ -20,6 +21,7 @@ def chunks() -> list[training.Chunk]:
         probes.loss(),
         probes.grad_norm(3),
         probes.value("theta", lambda view: view.params, emit="chunk"),
+        probes.value("end", lambda view: jnp.stack([view.params, view.params**2]), emit="end"),
     ]
     return list(
         training.train(
@@ -57,6 +59,9 @@ def test_runs_unfold_into_the_axes_of_the_sweep(chunks):
         assert np.isnan(measured[stop + 1 :]).all()
         last = results.final(dataset.theta).sel(seed=20, learning_rate=rate)
         np.testing.assert_allclose(last, (1 - rate) ** stop, 1e-4)
+    assert dataset.end.dims == ("seed", "learning_rate", "end_0")
+    np.testing.assert_array_equal(dataset.end[..., 0], results.final(dataset.theta))
+    np.testing.assert_array_equal(dataset.end[..., 1], results.final(dataset.theta) ** 2)
 
 
 def test_trainings_in_one_directory_are_told_apart(tmp_path, chunks):

@@ -12,17 +12,17 @@ from phenodl.protocol import Probe, Stop, View
 def solution() -> Probe:
     """Records ``W``, the product of the factors, and ``mean_loss``, per observed entry.
 
-    One value per run and chunk; for a run that has ended, those at its end.
+    One value per run, at its end.
 
     Example:
         >>> solution().emit
-        'chunk'
+        'end'
     """
 
     def measure(state: tuple[()], view: View) -> tuple[tuple[()], dict[str, Array]]:
         return state, {"W": factorization.product(view.params), "mean_loss": _mean_loss(view)}
 
-    return Probe(measure, emit="chunk")
+    return Probe(measure, emit="end")
 
 
 @functools.cache

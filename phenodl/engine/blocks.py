@@ -91,7 +91,7 @@ def advance_block(
     state = _leave(program, state)
 
     def record(probe: Probe, values: dict[str, Array], last: dict[str, Array]) -> dict[str, Array]:
-        if probe.emit == "chunk":
+        if probe.emit != "step":
             return jax.tree.map(lambda leaf: leaf[:, None], last)
         measured = slice(span.first(probe.every), None, probe.every)
         run_axis = 1 if program.layout.run_axis == 0 else -1
