@@ -84,6 +84,92 @@ def random_masks(
     return (place < entries[:, None]).reshape(-1, *shape)
 
 
+def connected_masks(
+    rng: np.random.Generator,
+    entries: Int[np.ndarray, " instances"],
+    side: int,
+    *,
+    degree: int,
+    components: int = 1,
+) -> Bool[np.ndarray, "instances side side"]:
+    """Masks whose observation graph has a given smallest degree and number of components.
+
+    A component is a diagonal block. Its base is a random Hamiltonian cycle through its rows and
+    columns, in which all have degree 2, and random cyclic shifts of it up to ``degree``; for degree
+    1 it is the cycle less one entry, a path. The remaining entries are drawn uniformly from the
+    blocks, except from one row, which keeps the smallest degree.
+
+    Args:
+        rng: the source of randomness.
+        entries: observed in each mask.
+        side: of the square masks.
+        degree: of the sparsest row, exactly; all other rows and all columns have it or more.
+        components: number of components, all of one size, at least 2 rows and columns.
+
+    Raises:
+        ValueError: an argument is out of its range, or a number of entries allows no such mask.
+
+    Example:
+        >>> masks = connected_masks(np.random.default_rng(0), np.array([11, 20]), 6, degree=1)
+        >>> masks.sum((1, 2)).tolist(), masks.sum(2).min(1).tolist()
+        ([11, 20], [1, 1])
+    """
+    if not (1 <= components <= side // 2 and side % components == 0):
+        raise ValueError(
+            f"components must be a divisor of the side {side} that leaves blocks of at least 2,"
+            f" got {components}"
+        )
+    block = side // components
+    if not 1 <= degree <= block:
+        raise ValueError(f"degree must be in [1, {block}], the side of a block, got {degree}")
+    fewest, most = entries_of_connected_masks(side, degree=degree, components=components)
+    if entries.size and not fewest <= entries.min() <= entries.max() <= most:
+        raise ValueError(
+            f"entries must be in [{fewest}, {most}] for this connectivity, got {entries.min()} to"
+            f" {entries.max()}"
+        )
+    masks = np.zeros((len(entries), side, side), bool)
+    for mask, count in zip(masks, entries, strict=True):
+        blocks = [slice(start, start + block) for start in range(0, side, block)]
+        sparsest = rng.integers(side)
+        free = np.zeros_like(mask)
+        for own in blocks:
+            mask[own, own] = _cycle_and_shifts(rng, block, degree)
+            free[own, own] = True
+        if degree == 1:
+            # Its row and one of its columns lose the entry that makes the path a cycle.
+            mask[sparsest, rng.choice(np.flatnonzero(mask[sparsest]))] = False
+        free &= ~mask
+        free[sparsest] = False
+        places = np.flatnonzero(free)
+        mask.flat[rng.choice(places, count - mask.sum(), replace=False)] = True
+    return masks
+
+
+def entries_of_connected_masks(side: int, *, degree: int, components: int = 1) -> tuple[int, int]:
+    """The fewest and the most entries that :func:`connected_masks` can observe.
+
+    Example:
+        >>> entries_of_connected_masks(20, degree=1), entries_of_connected_masks(20, degree=3)
+        ((39, 381), (60, 383))
+    """
+    block = side // components
+    fewest = 2 * side - 1 if degree == 1 else degree * side
+    return fewest, side * block - block + degree
+
+
+def _cycle_and_shifts(
+    rng: np.random.Generator, side: int, degree: int
+) -> Bool[np.ndarray, "side side"]:
+    """A random Hamiltonian cycle, shifted on to a degree of all rows and columns of 2 or more."""
+    shifts = np.concatenate([[0, 1], 2 + rng.permutation(side - 2)])[: max(degree, 2)]
+    rows, columns = rng.permutation(side), rng.permutation(side)
+    mask = np.zeros((side, side), bool)
+    for shift in shifts:
+        mask[rows, np.roll(columns, shift)] = True
+    return mask
+
+
 def connectivity_family(
     seed: int, *, masks_per_size: int = 10, sparse_masks: int = 590, side: int = 4
 ) -> Instances:

@@ -16,11 +16,13 @@ from phenodl.optim.adam import (
     second_moment,
     stability_threshold,
 )
-from phenodl.optim.flow import gradient_descent, rk4
+from phenodl.optim.flow import StepCounts, bold_driver, gradient_descent, rk4
 
 __all__ = [
     "Adam",
+    "StepCounts",
     "adam_state",
+    "bold_driver",
     "current_learning_rate",
     "effective_learning_rate",
     "first_moment",

@@ -41,6 +41,31 @@ def test_masks_are_uniform_among_those_of_their_size():
     np.testing.assert_array_equal(masks.sum((1, 2)), entries)
 
 
+@pytest.mark.parametrize(("degree", "components"), [(1, 1), (2, 1), (4, 1), (1, 3), (2, 3), (3, 2)])
+def test_connected_masks_have_the_connectivity_asked_for(degree, components):
+    limits = matrices.entries_of_connected_masks(12, degree=degree, components=components)
+    entries = np.repeat([limits[0], sum(limits) // 2, limits[1]], 20)
+    rng = np.random.default_rng(4)
+    masks = matrices.connected_masks(rng, entries, 12, degree=degree, components=components)
+    np.testing.assert_array_equal(masks.sum((1, 2)), entries)
+    np.testing.assert_array_equal(masks.sum(2).min(1), degree)
+    assert masks.sum(1).min() == degree
+    for mask, count in zip(masks, entries, strict=True):
+        found = graph.observation_graph(mask)
+        assert found.count == components
+        assert (found.row_component >= 0).all()
+        assert (found.column_component >= 0).all()
+        incomplete_rows = (found.blocks & ~mask).any(1).sum()
+        assert (incomplete_rows == 1) == (count == limits[1])
+
+
+def test_connected_masks_favour_no_entry():
+    rng = np.random.default_rng(5)
+    masks = matrices.connected_masks(rng, np.full(4000, 14), 5, degree=2)
+    # Entries of one mask repel one another, so that the counts vary less than a multinomial's.
+    assert chisquare(masks.sum(0).ravel()).pvalue > 0.01
+
+
 def test_the_family_follows_its_two_laws():
     family = matrices.connectivity_family(5, masks_per_size=4, sparse_masks=30)
     sizes = family.mask.sum((1, 2))
@@ -71,6 +96,13 @@ def test_the_family_holds_all_three_classes_and_is_decided_by_its_seed():
         (lambda rng: matrices.low_rank_matrices(rng, np.array([4]), (3, 5)), "rank"),
         (lambda rng: matrices.random_masks(rng, np.array([0]), (3, 3)), "entries"),
         (lambda rng: matrices.random_masks(rng, np.array([10]), (3, 3)), "entries"),
+        (lambda rng: matrices.connected_masks(rng, np.array([38]), 20, degree=1), "entries"),
+        (lambda rng: matrices.connected_masks(rng, np.array([9]), 3, degree=2), "entries"),
+        (lambda rng: matrices.connected_masks(rng, np.array([9]), 4, degree=5), "degree"),
+        (
+            lambda rng: matrices.connected_masks(rng, np.array([9]), 6, degree=1, components=4),
+            "components",
+        ),
         (lambda rng: matrices.connectivity_family(0, side=3), "side"),
     ],
 )

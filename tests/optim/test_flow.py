@@ -12,7 +12,7 @@ from phenodl.engine.step import CONVERGED
 from phenodl.models import factorization
 from phenodl.models.factorization import Factors
 from phenodl.optim import flow
-from phenodl.protocol import Layout, Objective, value_and_grad
+from phenodl.protocol import Layout, Objective, Problem, value_and_grad
 
 METHODS = {"gradient descent": (flow.gradient_descent, 1), "rk4": (flow.rk4, 4)}
 
@@ -180,3 +180,115 @@ def test_both_layouts_of_the_engine_take_the_same_path(x64):
     np.testing.assert_allclose(first.time, second.time, rtol=1e-10)
     for leaf, other in zip(first.params, second.params, strict=True):
         np.testing.assert_allclose(leaf, other, rtol=1e-9, atol=1e-9)
+
+
+def bold_path(loss, start, steps, **factors):
+    """Points, losses and times of the bold driver at its accepted and rejected steps."""
+    method = flow.bold_driver(**factors)
+
+    def body(carry, _):
+        params, state, time = carry
+        objective = Objective(loss, *value_and_grad(loss)(params))
+        moved, state, info = method.step(objective, params, state, {})
+        return (moved, state, time + info.dt), (params, objective.loss, info, state)
+
+    @jax.jit
+    def path(params):
+        return jax.lax.scan(body, (params, method.init(params, {}), 0.0), length=steps)
+
+    return path(start)
+
+
+def test_bold_driver_steps_as_its_definition_says(x64):
+    curvature = np.array([1.0, 40.0])
+    (_, counts, _), (points, losses, info, _) = bold_path(
+        lambda theta: 0.5 * theta @ (jnp.asarray(curvature) * theta),
+        jnp.array([1.0, -2.0]),
+        200,
+        initial_step=0.2,
+        grow=1.1,
+        shrink=0.4,
+    )
+    theta, h, rejected = np.array([1.0, -2.0]), 0.2, 0
+    for point, loss, dt in zip(points, losses, info.dt, strict=True):
+        np.testing.assert_allclose(point, theta, rtol=1e-9)
+        before = 0.5 * theta @ (curvature * theta)
+        assert float(loss) == pytest.approx(before, rel=1e-9)
+        proposal = theta - h * curvature * theta
+        if 0.5 * proposal @ (curvature * proposal) <= before:
+            assert float(dt) == pytest.approx(h, rel=1e-9)
+            theta, h = proposal, 1.1 * h
+        else:
+            assert float(dt) == 0
+            h, rejected = 0.4 * h, rejected + 1
+    assert int(counts.rejected) == rejected > 5
+    assert int(counts.accepted) == 200 - rejected
+
+
+def test_bold_driver_never_raises_the_loss_and_survives_a_step_that_is_not_finite(x64):
+    def rosenbrock(theta):
+        return (1 - theta[0]) ** 2 + 100 * (theta[1] - theta[0] ** 2) ** 2
+
+    start = jnp.array([-1.2, 1.0])
+    _, (_, losses, info, counts) = bold_path(rosenbrock, start, 20_000, initial_step=1e200)
+    assert np.isfinite(losses).all()
+    assert np.all(np.diff(losses) <= 1e-15)
+    assert float(losses[-1]) < 1e-4
+    stayed = np.diff(np.asarray(counts.rejected), prepend=0) == 1
+    np.testing.assert_array_equal(np.asarray(info.dt) == 0, stayed)
+    np.testing.assert_array_equal(np.asarray(info.update)[stayed], 0)
+
+
+def test_bold_driver_tends_to_the_flow_as_its_steps_shrink(x64):
+    rng = np.random.default_rng(3)
+    root = rng.standard_normal((4, 4))
+    hessian, start = root @ root.T / 4, rng.standard_normal(4)
+    errors, counts = [], [50, 100, 200, 400]
+    for count in counts:
+        grow = np.exp(1 / count)  # the step grows e-fold along the path, whatever its length
+        first = 1.5 * (grow - 1) / (np.e - 1)
+        carry, _ = bold_path(
+            lambda theta: 0.5 * theta @ hessian @ theta,
+            jnp.asarray(start),
+            count,
+            initial_step=first,
+            grow=grow,
+        )
+        assert float(carry[2]) == pytest.approx(1.5, rel=1e-12)
+        errors.append(np.linalg.norm(carry[0] - expm(-hessian * 1.5) @ start))
+    assert fitted_order(counts, errors) == pytest.approx(1, abs=0.1)
+
+
+def test_bold_driver_in_both_layouts_of_the_engine(x64):
+    """Each run of a block keeps its own step: quadratics of curvatures a thousandfold apart."""
+    instance = {"curvature": np.array([1.0, 30.0, 1000.0])}
+    runs = sweep.product(key=jax.random.key(0), instance=instance)
+    problem = Problem(
+        init=lambda key, data, hyper: jnp.ones(()),
+        loss=lambda theta, batch: 0.5 * batch["curvature"] * theta**2,
+    )
+    method = flow.bold_driver(1e-4)
+    ends = []
+    for layout in (Layout(run_axis=0, width=2), Layout(run_axis=-1, width=2)):
+        *_, last = training.train(problem, method, runs, steps=120, chunk=60, layout=layout)
+        ends.append(last.state())
+    first, second = ends
+    assert len(set(np.asarray(first.method.accepted).tolist())) > 1
+    for leaf, other in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_allclose(np.ravel(leaf), np.ravel(other), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "factors",
+    [
+        {"initial_step": 0.0},
+        {"initial_step": float("inf")},
+        {"grow": 0.99},
+        {"shrink": 1.0},
+        {"shrink": float("nan")},
+    ],
+)
+def test_bold_driver_names_a_bad_argument(factors):
+    (name,) = factors
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        flow.bold_driver(**({"initial_step": 0.1} | factors))
