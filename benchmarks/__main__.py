@@ -12,7 +12,7 @@ from pathlib import Path
 GROUPS = {
     "sine": "Adam on a 1-20-1 tanh network, 64 seeds, float32",
     "digits": "Adam on a CNN, 50 digits, 8 seeds, float32",
-    "completion": "RK4 on 4 x 4 factorizations, 2048 runs, float64",
+    "completion": "gradient flow of factorizations, float64",
 }
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from phenodl import probes, training
-from phenodl.protocol import Layout, Method, Probe, Problem
+from phenodl.protocol import Layout, Method, Probe, Problem, Transform
 from phenodl.sweep import Runs
 
 Side = Callable[[], int]
@@ -49,6 +49,7 @@ def engine(
     chunk: int,
     rounds: int,
     probes: tuple[Probe, ...] = (),
+    transforms: tuple[Transform, ...] = (),
     layout: Layout = Layout(),
 ) -> Side:
     """A side that trains all runs by one chunk per call, on one device."""
@@ -59,6 +60,7 @@ def engine(
         steps=chunk * (rounds + 1),
         chunk=chunk,
         probes=probes,
+        transforms=transforms,
         layout=layout,
     )
 

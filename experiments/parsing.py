@@ -18,7 +18,15 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import arg, subcommand
 
-from experiments.arguments import COMMANDS, PROGRAM, Command, OptionalDirectory, Preset, Run
+from experiments.arguments import (
+    COMMANDS,
+    PROGRAM,
+    Command,
+    OptionalDirectory,
+    OptionalFile,
+    Preset,
+    Run,
+)
 from experiments.errors import UserError, nearest
 from experiments.experiment import PRESETS, Experiment
 from experiments.serialization import encode, flatten
@@ -76,17 +84,24 @@ def _grammar(catalogue: Mapping[str, Experiment], preset: Preset) -> Any:
 
 
 def _run_arguments(experiment: Experiment, preset: Preset) -> Any:
-    """The arguments of ``run NAME``: preset, directory, and the fields of its configuration."""
+    """The arguments of ``run NAME``: preset, directory, and the fields of its configuration.
+
+    An experiment on a file, whose configuration has a field ``file``, takes it as a word too.
+    """
     default = experiment.presets[preset]
+    takes_file = hasattr(default, "file")
+    word = Annotated[OptionalFile, arg(help="The same as --file.")]
     minutes = ", ".join(f"{name} {experiment.minutes[name]:g} min" for name in PRESETS)
     description = f"{experiment.summary} ({experiment.figure}; {minutes})"
 
     def command(chosen: Any) -> Run:
-        return Run(experiment.name, chosen.preset, chosen.out, chosen.config)
+        config = _with_file(chosen.config, chosen.file) if takes_file else chosen.config
+        return Run(experiment.name, chosen.preset, chosen.out, config)
 
     kind = dataclasses.make_dataclass(
         experiment.name,
         [
+            *([("file", word, None)] if takes_file else []),
             (
                 "preset",
                 Annotated[Preset, arg(help="Sizes that the flags below start from.")],
@@ -107,6 +122,15 @@ def _run_arguments(experiment: Experiment, preset: Preset) -> Any:
     )
     kind.__doc__ = description
     return Annotated[kind, subcommand(experiment.name, description=description)]
+
+
+def _with_file(config: Any, file: str | None) -> Any:
+    """The configuration with the file that stands as a word, if there is one."""
+    if file is None:
+        return config
+    if config.file is not None:
+        raise UserError(f"one file at a time: got {file} and --file {config.file}")
+    return dataclasses.replace(config, file=file)
 
 
 def _union(kinds: Iterable[Any]) -> Any:

@@ -1,5 +1,6 @@
 """Study 1: what a factorization finds when it completes a matrix, and what it is held against."""
 
+from phenodl.completion.best_fit import BestFit, best_fit
 from phenodl.completion.convex import (
     MinimumNuclearNorm,
     component_nuclear_norm,
@@ -12,27 +13,49 @@ from phenodl.completion.graph import (
     graph_of_entries,
     observation_graph,
 )
+from phenodl.completion.greedy import GreedyPath, greedy_low_rank
+from phenodl.completion.manifolds import (
+    component_distances,
+    component_members,
+    distances,
+    imbalance,
+    place,
+    rotate,
+)
 from phenodl.completion.norms import (
     effective_rank,
     nuclear_norm,
     numerical_rank,
     singular_values,
 )
+from phenodl.completion.plateaus import Plateaus, find_plateaus
 from phenodl.completion.rank_bounds import MinimumRank, minimum_rank
 
 __all__ = [
     "CONNECTIVITIES",
+    "BestFit",
     "Connectivity",
+    "GreedyPath",
     "MinimumNuclearNorm",
     "MinimumRank",
     "ObservationGraph",
+    "Plateaus",
+    "best_fit",
+    "component_distances",
+    "component_members",
     "component_nuclear_norm",
+    "distances",
     "effective_rank",
+    "find_plateaus",
     "graph_of_entries",
+    "greedy_low_rank",
+    "imbalance",
     "minimum_nuclear_norm",
     "minimum_rank",
     "nuclear_norm",
     "numerical_rank",
     "observation_graph",
+    "place",
+    "rotate",
     "singular_values",
 ]

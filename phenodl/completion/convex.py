@@ -2,20 +2,27 @@
 
 Complete bipartite data have a closed form (MF, arXiv 2405.13721). Any other small instance is
 solved by alternating directions, with a certificate: a feasible matrix bounds the minimum from
-above, a feasible point of the dual problem from below. Host code in float64 for many small
-instances.
+above, a feasible point of the dual problem from below. In double precision, whatever the caller's
+setting: the iterations are compiled for a block of instances, and between two rounds of them the
+host drops from the blocks what is finished.
 """
 
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import ArrayLike
 
+from phenodl.completion.best_fit import observed
+
+LARGEST = 65_536
+"""Entries of a matrix, at most: beyond 256 x 256 an instance would take many minutes."""
+_BLOCK = 128  # entries of the instances iterated together; few, for the slowest end alone
+_ROUND = 50  # iterations between two certificates
 _PENALTY = 2.0  # of the augmented Lagrangian at the start, for data of unit spectral norm
 _OVER_RELAXATION = 1.6
-_CHECK_EVERY = 25
-_BALANCE_EVERY = 100
 
 
 class MinimumNuclearNorm(NamedTuple):
@@ -24,10 +31,12 @@ class MinimumNuclearNorm(NamedTuple):
     Attributes:
         lower: the best value of the dual problem.
         upper: the nuclear norm of the best matrix found that fits.
+        solution: that matrix.
     """
 
     lower: Float[np.ndarray, " instances"]
     upper: Float[np.ndarray, " instances"]
+    solution: Float[np.ndarray, "instances rows columns"]
 
     @property
     def gap(self) -> Float[np.ndarray, " instances"]:
@@ -52,7 +61,7 @@ def component_nuclear_norm(
         >>> float(component_nuclear_norm(np.ones((2, 2)), np.eye(2, dtype=bool)))
         2.0
     """
-    return _nuclear_norm(np.where(blocks, matrix, 0.0))
+    return np.linalg.svd(np.where(blocks, matrix, 0.0), compute_uv=False).sum(-1)
 
 
 def minimum_nuclear_norm(
@@ -72,85 +81,139 @@ def minimum_nuclear_norm(
         target: the ground truths; unobserved entries are not read.
         mask: true where an entry is observed.
         gap: relative, at which an instance is finished.
-        iterations: at most.
+        iterations: at most, rounded up to rounds of 50.
 
     Raises:
-        ValueError: shapes disagree, or an observed entry is not finite.
+        ValueError: shapes disagree, an observed entry is not finite, or the matrices have more
+            than ``LARGEST`` entries.
 
     Example:
         >>> target = np.array([[[2.0, 1.0], [1.0, 0.0]]])
         >>> bounds = minimum_nuclear_norm(target, [[[True, True], [True, False]]])
         >>> bounds.upper.round(6).tolist(), bool(bounds.gap[0] < 1e-9)
         ([2.5], True)
+        >>> bounds.solution.round(6).tolist()
+        [[[2.0, 1.0], [1.0, 0.5]]]
     """
-    mask = np.asarray(mask, bool)
-    data = np.where(mask, np.asarray(target, float), 0.0)
-    if data.ndim != 3 or mask.shape != data.shape:
+    data, mask = observed(target, mask)
+    _, rows, columns = data.shape
+    if rows * columns > LARGEST:
         raise ValueError(
-            f"target and mask must be (instances, rows, columns), got {data.shape}, {mask.shape}"
+            f"target must have at most {LARGEST} entries for the convex solver,"
+            f" got {rows} x {columns}"
         )
-    if not np.isfinite(data).all():
-        raise ValueError("target must be finite where it is observed")
-    size = _spectral_norm(data)
+    size = np.linalg.svd(data, compute_uv=False).max(-1, initial=0)
     size = np.where(size > 0, size, 1.0)
-    data = data / size[:, None, None]
+    unit = data / size[:, None, None]
 
-    upper, lower = _nuclear_norm(data), np.zeros(len(data))
-    feasible, multiplier = data.copy(), np.zeros_like(data)
-    penalty = np.full(len(data), _PENALTY)
-    active = np.flatnonzero(upper > 0)
-    for iteration in range(1, iterations + 1):
+    # One shape of block for all rounds: the iterations are compiled once.
+    width = max(_BLOCK // (rows * columns), 1)
+    state = _start(unit)
+    active = np.flatnonzero(state.upper > 0)
+    for _ in range(0, iterations, _ROUND):
         if active.size == 0:
             break
-        known, previous = data[active], feasible[active]
-        low_rank, moved = _alternate(previous, multiplier[active], penalty[active])
-        feasible[active] = np.where(mask[active], known, moved)
-        multiplier[active] = moved - feasible[active]
-
-        if iteration % _BALANCE_EVERY == 0:
-            change = _balance(
-                feasible[active] - low_rank, feasible[active] - previous, penalty[active]
-            )
-            penalty[active] *= change
-            multiplier[active] /= change[:, None, None]
-        if iteration % _CHECK_EVERY == 0:
-            dual = -multiplier[active]
-            dual /= np.maximum(_spectral_norm(dual), np.finfo(float).tiny)[:, None, None]
-            lower[active] = np.maximum(lower[active], (dual * known).sum((1, 2)))
-            upper[active] = np.minimum(upper[active], _nuclear_norm(feasible[active]))
-            active = active[upper[active] - lower[active] > gap * upper[active]]
-    return MinimumNuclearNorm(lower * size, upper * size)
+        for block in np.split(active, range(width, active.size, width)):
+            _advance_block(state, unit, mask, block, width)
+        unfinished = state.upper[active] - state.lower[active] > gap * state.upper[active]
+        active = active[unfinished]
+    solution = np.where(mask, data, state.solution * size[:, None, None])
+    lower, upper = (np.asarray(bound) * size for bound in (state.lower, state.upper))
+    return MinimumNuclearNorm(lower, upper, solution)
 
 
-def _alternate(
-    feasible: Float[np.ndarray, "instances rows columns"],
-    multiplier: Float[np.ndarray, "instances rows columns"],
-    penalty: Float[np.ndarray, " instances"],
-) -> tuple[
-    Float[np.ndarray, "instances rows columns"], Float[np.ndarray, "instances rows columns"]
-]:
-    """X, the soft-thresholded singular values, and the over-relaxed X plus the multiplier."""
-    left, values, right = np.linalg.svd(feasible - multiplier, full_matrices=False)
-    shrunk = np.maximum(values - 1 / penalty[:, None], 0)
-    low_rank = (left * shrunk[:, None]) @ right
-    relaxed = _OVER_RELAXATION * low_rank + (1 - _OVER_RELAXATION) * feasible
-    return low_rank, relaxed + multiplier
+class _State(NamedTuple):
+    """Of the iterations, on the host or inside a round; the data have spectral norm 1."""
+
+    feasible: Float[Array | np.ndarray, "instances rows columns"]  # Z
+    multiplier: Float[Array | np.ndarray, "instances rows columns"]  # over the penalty
+    penalty: Float[Array | np.ndarray, " instances"]
+    lower: Float[Array | np.ndarray, " instances"]
+    upper: Float[Array | np.ndarray, " instances"]
+    solution: Float[Array | np.ndarray, "instances rows columns"]  # Z that gave the upper bound
 
 
-def _balance(
-    primal_residual: Float[np.ndarray, "instances rows columns"],
-    change: Float[np.ndarray, "instances rows columns"],
-    penalty: Float[np.ndarray, " instances"],
-) -> Float[np.ndarray, " instances"]:
-    """Factors for the penalty that keep primal and dual residual alike, within a factor of two."""
-    primal = np.linalg.norm(primal_residual, axis=(1, 2))
-    dual = penalty * np.linalg.norm(change, axis=(1, 2))
-    return np.where(primal > 2 * dual, 2.0, np.where(dual > 2 * primal, 0.5, 1.0))
+def _start(data: Float[np.ndarray, "instances rows columns"]) -> _State:
+    upper = np.linalg.svd(data, compute_uv=False).sum(-1)
+    return _State(
+        feasible=data.copy(),
+        multiplier=np.zeros_like(data),
+        penalty=np.full(len(data), _PENALTY),
+        lower=np.zeros(len(data)),
+        upper=upper,
+        solution=data.copy(),
+    )
 
 
-def _spectral_norm(matrix: Float[np.ndarray, "*batch rows columns"]) -> np.ndarray:
-    return np.linalg.svd(matrix, compute_uv=False).max(-1)
+def _advance_block(
+    state: _State,
+    data: Float[np.ndarray, "instances rows columns"],
+    mask: Bool[np.ndarray, "instances rows columns"],
+    block: Int[np.ndarray, " block"],
+    width: int,
+) -> None:
+    """One round of these instances, in place; they are repeated to fill the compiled width."""
+    filled = np.resize(block, width)
+    with jax.enable_x64(True):
+        moved = _round(*jax.tree.map(lambda leaf: leaf[filled], (state, data, mask)))
+    for before, after in zip(state, moved, strict=True):
+        before[block] = np.asarray(after)[: len(block)]
 
 
-def _nuclear_norm(matrix: Float[np.ndarray, "*batch rows columns"]) -> np.ndarray:
-    return np.linalg.svd(matrix, compute_uv=False).sum(-1)
+@jax.jit
+def _round(
+    state: _State,
+    data: Float[Array, "instances rows columns"],
+    mask: Bool[Array, "instances rows columns"],
+) -> _State:
+    """A number of iterations, a certificate, and a penalty that balances the residuals."""
+    threshold = 1 / jnp.asarray(state.penalty)
+
+    def alternate(_: int, before: tuple[Array, ...]) -> tuple[Array, ...]:
+        feasible, multiplier = before[:2]
+        low_rank = _shrink(feasible - multiplier, threshold)
+        relaxed = _OVER_RELAXATION * low_rank + (1 - _OVER_RELAXATION) * feasible + multiplier
+        fitting = jnp.where(mask, data, relaxed)
+        return fitting, relaxed - fitting, _norm(fitting - low_rank), _norm(fitting - feasible)
+
+    none = jnp.zeros_like(state.penalty)
+    start = (state.feasible, state.multiplier, none, none)
+    feasible, multiplier, primal, change = jax.lax.fori_loop(0, _ROUND, alternate, start)
+
+    spectral = jnp.linalg.svd(multiplier, compute_uv=False).max(-1)
+    bound = -(multiplier * data).sum((1, 2)) / jnp.maximum(spectral, jnp.finfo(data).tiny)
+    nuclear = jnp.linalg.svd(feasible, compute_uv=False).sum(-1)
+    better = nuclear < state.upper
+
+    # Neither residual is to lag behind the other by more than a factor of two.
+    dual = state.penalty * change
+    factor = jnp.where(primal > 2 * dual, 2.0, jnp.where(dual > 2 * primal, 0.5, 1.0))
+    return _State(
+        feasible=feasible,
+        multiplier=multiplier / factor[:, None, None],
+        penalty=state.penalty * factor,
+        lower=jnp.maximum(state.lower, bound),
+        upper=jnp.where(better, nuclear, state.upper),
+        solution=jnp.where(better[:, None, None], feasible, state.solution),
+    )
+
+
+def _shrink(
+    matrix: Float[Array, "instances rows columns"], threshold: Float[Array, " instances"]
+) -> Float[Array, "instances rows columns"]:
+    """Takes the threshold off the singular values, down to zero at least.
+
+    From the eigenvectors of the smaller Gram matrix, at less than the cost of a singular value
+    decomposition: the small values, which it gets wrong, go to zero.
+    """
+    tall = matrix.shape[1] >= matrix.shape[2]
+    side = matrix if tall else matrix.swapaxes(1, 2)
+    squares, basis = jnp.linalg.eigh(side.swapaxes(1, 2) @ side)
+    values = jnp.sqrt(jnp.maximum(squares, jnp.finfo(matrix).tiny))
+    kept = jnp.maximum(1 - threshold[:, None] / values, 0)
+    shrunk = side @ (basis * kept[:, None]) @ basis.swapaxes(1, 2)
+    return shrunk if tall else shrunk.swapaxes(1, 2)
+
+
+def _norm(matrix: Float[Array, "instances rows columns"]) -> Float[Array, " instances"]:
+    return jnp.sqrt((matrix * matrix).sum((1, 2)))

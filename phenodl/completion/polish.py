@@ -9,6 +9,7 @@ it.
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from phenodl.models import factorization
 from phenodl.protocol import Params, Transform
 
 _FOLLOWED = 1e-10  # share of the loss that may be left at the end of the path
-_OFFSETS, _WEIGHTS = np.array([0, 1 / 2, 1 / 2, 1]), np.array([1, 2, 2, 1]) / 6  # of the stages
+_STAGES: Any = (np.array([0, 1 / 2, 1 / 2, 1]), np.array([1, 2, 2, 1]) / 6)  # offsets, weights
 
 Residual = Callable[[Params, factorization.Observations], Float[Array, "rows columns *runs"]]
 
@@ -30,9 +31,9 @@ def polish(
     below: float = 1e-8,
     residual: Residual = factorization.residual,
     *,
-    iterations: int = 2,
-    products: int = 40,
-    largest_change: float = 1e-3,
+    iterations: int = 1,
+    products: int = 24,
+    largest_change: float = 3e-4,
 ) -> Transform:
     """Moves runs whose loss is small already to the exact fit next to them.
 
@@ -78,7 +79,7 @@ def polish(
                 return (slope, _add(average, weight, slope)), None
 
             none = jax.tree.map(jnp.zeros_like, params)
-            (_, average), _ = jax.lax.scan(stage, (none, none), (_OFFSETS, _WEIGHTS))
+            (_, average), _ = jax.lax.scan(stage, (none, none), _STAGES)
             return _add(params, 1.0, average)
 
         def newton(_: int, at: Params) -> Params:

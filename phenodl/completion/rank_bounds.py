@@ -10,12 +10,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
+from phenodl.completion.best_fit import fit_from_random_start, jacobian, observed
+
 _DEPENDENT = 1e-9
 """A singular value of a generic Jacobian below this share of the largest is zero up to rounding."""
-_DAMPING_FLOOR = 1e-13
-"""Of Levenberg-Marquardt, relative to the trace: less, and the normal equations are singular."""
-_FITTED = 1e-12
-"""Residual norm, relative to the data, at which a fit counts as exact."""
 
 
 class MinimumRank(NamedTuple):
@@ -64,17 +62,13 @@ def minimum_rank(
         >>> bounds.lower.tolist(), bounds.upper.tolist()
         ([1], [1])
     """
-    mask, rank = np.asarray(mask, bool), np.asarray(rank)
-    target = np.where(mask, np.asarray(target, float), 0.0)
-    if target.ndim != 3 or mask.shape != target.shape or rank.shape != target.shape[:1]:
-        raise ValueError(
-            "target and mask must be (instances, rows, columns) and rank (instances,), "
-            f"got {target.shape}, {mask.shape} and {rank.shape}"
-        )
-    if rank.size and not 0 < rank.min() <= rank.max() <= min(target.shape[1:]):
-        raise ValueError(f"rank must be in [1, {min(target.shape[1:])}], got {rank.tolist()}")
-    if not np.isfinite(target).all():
-        raise ValueError("target must be finite where it is observed")
+    data, mask = observed(target, mask)
+    rank = np.asarray(rank)
+    largest = min(data.shape[1:])
+    if rank.shape != data.shape[:1]:
+        raise ValueError(f"rank must be one for each of {len(data)} instances, got {rank.shape}")
+    if rank.size and not 1 <= rank.min() <= rank.max() <= largest:
+        raise ValueError(f"rank must be in [1, {largest}], got {rank.min()} to {rank.max()}")
 
     rng = np.random.default_rng(seed)
     lower = generic_minimum_rank(mask, rank, rng)
@@ -84,7 +78,7 @@ def minimum_rank(
         for _ in range(starts):
             if open_.size == 0:
                 break
-            fitted = _fit(target[open_], mask[open_], k, rng, iterations)
+            fitted = fit_from_random_start(data[open_], mask[open_], k, rng, iterations).exact
             upper[open_[fitted]] = k
             open_ = open_[~fitted]
     return MinimumRank(lower, upper)
@@ -114,73 +108,6 @@ def _generic_dimension(
 ) -> Int[np.ndarray, " instances"]:
     count, rows, columns = mask.shape
     left, right = rng.standard_normal((1, rows, k)), rng.standard_normal((1, k, columns))
-    seen = _jacobian(left, right) * mask.reshape(count, -1, 1)
+    seen = jacobian(left, right) * mask.reshape(count, -1, 1)
     values = np.linalg.svd(seen, compute_uv=False)
     return (values > _DEPENDENT * values[:, :1]).sum(1)
-
-
-def _jacobian(
-    left: Float[np.ndarray, "instances rows k"], right: Float[np.ndarray, "instances k columns"]
-) -> Float[np.ndarray, "instances entries parameters"]:
-    """The derivative of every entry of G H with respect to G and H, each flattened row by row."""
-    count, rows = left.shape[:2]
-    columns = right.shape[2]
-    by_left = np.einsum("pq,nkj->npjqk", np.eye(rows), right)
-    by_right = np.einsum("nik,jc->nijkc", left, np.eye(columns))
-    entries = (count, rows * columns, -1)
-    return np.concatenate([by_left.reshape(entries), by_right.reshape(entries)], axis=2)
-
-
-def _fit(
-    target: Float[np.ndarray, "instances rows columns"],
-    mask: Bool[np.ndarray, "instances rows columns"],
-    k: int,
-    rng: np.random.Generator,
-    iterations: int,
-) -> Bool[np.ndarray, " instances"]:
-    """Whether Levenberg-Marquardt from one random start finds an exact fit of rank k."""
-    count, rows, columns = target.shape
-    size = np.linalg.norm(target, axis=(1, 2))
-    # Entries of G H then have about the size of the data's.
-    scale = np.sqrt(np.maximum(size, np.finfo(float).tiny))[:, None, None] / k**0.25
-    left = scale * rng.standard_normal((count, rows, k)) / rows**0.5
-    right = scale * rng.standard_normal((count, k, columns)) / columns**0.5
-    damping = np.full(count, 1e-2)
-    fitted = np.zeros(count, bool)
-
-    active = np.arange(count)
-    for _ in range(iterations):
-        residual = mask[active] * (left[active] @ right[active] - target[active])
-        error = np.linalg.norm(residual, axis=(1, 2))
-        done = error <= _FITTED * size[active]
-        fitted[active[done]] = True
-        active, residual, error = active[~done], residual[~done], error[~done]
-        if active.size == 0:
-            break
-        new_left, new_right = _levenberg_marquardt_step(
-            left[active], right[active], mask[active], residual, damping[active]
-        )
-        new_residual = mask[active] * (new_left @ new_right - target[active])
-        better = np.linalg.norm(new_residual, axis=(1, 2)) < error
-        left[active[better]], right[active[better]] = new_left[better], new_right[better]
-        damping[active] = np.maximum(damping[active] * np.where(better, 0.1, 4), _DAMPING_FLOOR)
-    return fitted
-
-
-def _levenberg_marquardt_step(
-    left: Float[np.ndarray, "instances rows k"],
-    right: Float[np.ndarray, "instances k columns"],
-    mask: Bool[np.ndarray, "instances rows columns"],
-    residual: Float[np.ndarray, "instances rows columns"],
-    damping: Float[np.ndarray, " instances"],
-) -> tuple[Float[np.ndarray, "instances rows k"], Float[np.ndarray, "instances k columns"]]:
-    """Solves (J Jᵀ + damping tr(J Jᵀ)) y = residual over the entries and moves by -Jᵀ y."""
-    count, rows, k = left.shape
-    jacobian = _jacobian(left, right) * mask.reshape(count, -1, 1)
-    normal = jacobian @ jacobian.swapaxes(1, 2)
-    shift = damping * np.trace(normal, axis1=1, axis2=2)
-    normal += shift[:, None, None] * np.eye(normal.shape[1])
-    solution = np.linalg.solve(normal, residual.reshape(count, -1, 1))
-    move = (jacobian.swapaxes(1, 2) @ solution)[:, :, 0]
-    by_left, by_right = np.split(move, [rows * k], axis=1)
-    return left - by_left.reshape(left.shape), right - by_right.reshape(right.shape)

@@ -1,5 +1,6 @@
 """The contract of the command line: what it prints, what it writes, how it refuses."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import pytest
 from toys.checks import ROOT, files, refused
 
+from experiments.errors import UserError
 from experiments.experiment import PRESETS, discover
 from experiments.parsing import parse
 from experiments.provenance import command
@@ -104,6 +106,24 @@ def test_the_last_preset_wins(toys, order, glue):
     parsed = parse(f"run bowls-descent {words}".split(), toys)
     assert parsed.preset == order[-1]
     assert parsed.config == toys["bowls-descent"].presets[order[-1]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["my.csv --seed 3", "--seed 3 my.csv", "--file my.csv --seed=3", "--seed 3 --file=my.csv"],
+)
+def test_an_experiment_on_a_file_takes_it_as_a_word(words):
+    catalogue = discover()
+    experiment = catalogue["completion-data"]
+    parsed = parse(["run", "completion-data", *words.split()], catalogue)
+    assert parsed.config == dataclasses.replace(experiment.presets["quick"], file="my.csv", seed=3)
+    again = command(experiment, "quick", parsed.config).split()[3:]
+    assert parse(again, catalogue) == parsed
+
+
+def test_one_file_at_a_time():
+    with pytest.raises(UserError, match=r"one file at a time: got a.csv and --file b.csv"):
+        parse(["run", "completion-data", "a.csv", "--file", "b.csv"], discover())
 
 
 @pytest.mark.parametrize("words", [["list"], ["run", "--help"]])

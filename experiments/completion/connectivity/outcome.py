@@ -1,5 +1,6 @@
 """What was learned, measured and set beside the true minima of each instance."""
 
+import functools
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -9,8 +10,10 @@ from jaxtyping import Bool, Float, Int
 
 from experiments.completion.connectivity.config import Config
 from phenodl import completion
+from phenodl.completion import Connectivity, ObservationGraph
+from phenodl.completion.best_fit import best_fit
+from phenodl.completion.greedy import GreedyPath
 from phenodl.data.matrices import Instances, connectivity_family
-from phenodl.results import final
 
 CONVERGED = 1e-12
 """Loss per observed entry up to which a solution is trusted: its entries are right to 1e-6."""
@@ -18,46 +21,58 @@ CONVERGED = 1e-12
 MINIMAL = 1e-6
 """Relative excess over the minimum nuclear norm up to which a solution counts as minimal."""
 
+_BEST = 1e-3
+"""Relative excess over the loss of the best fit up to which a stage counts as having reached it."""
 
-class Outcome(NamedTuple):
-    """The solution of each instance, measured.
+
+class Reference(NamedTuple):
+    """What is known of the instances without any training.
 
     Attributes:
         connectivity: class of the observation graph.
         disconnected: whether the graph has several components.
-        converged: whether the loss fell to ``CONVERGED``.
-        rank: numerical rank of the solution.
+        blocks: the entries inside the components.
         minimum_rank: of all fits; 0 where its certificate is open.
-        nuclear_excess: nuclear norm of the solution over the least of all fits, minus 1.
-        norm_decided: whether the bounds on the least norm tell if the solution has it.
-        component_excess: nuclear norm over the sum of those of the components, minus 1.
+        least_norm: certified lower and upper bound of the nuclear norm of all fits.
     """
 
     connectivity: np.ndarray
     disconnected: Bool[np.ndarray, " instances"]
-    converged: Bool[np.ndarray, " instances"]
-    rank: Int[np.ndarray, " instances"]
+    blocks: Bool[np.ndarray, "instances rows columns"]
     minimum_rank: Int[np.ndarray, " instances"]
-    nuclear_excess: Float[np.ndarray, " instances"]
-    norm_decided: Bool[np.ndarray, " instances"]
-    component_excess: Float[np.ndarray, " instances"]
+    least_norm: Float[np.ndarray, "2 instances"]
+
+    def of_class(self, connectivity: Connectivity) -> Bool[np.ndarray, " instances"]:
+        """Instances of a class whose minimum rank is known: those the claims rest on."""
+        return (self.connectivity == connectivity) & (self.minimum_rank > 0)
+
+
+class Outcome(NamedTuple):
+    """The solutions found from each standard deviation, measured.
+
+    Attributes:
+        converged: whether the loss fell to ``CONVERGED``.
+        rank: numerical rank of the solution.
+        largest: its largest singular value.
+        nuclear_excess: its nuclear norm over the least of all fits, minus 1.
+        norm_decided: whether the bounds on the least norm tell if the solution has it.
+        component_excess: its nuclear norm over the sum of those of the components, minus 1.
+    """
+
+    converged: Bool[np.ndarray, "instances stds"]
+    rank: Int[np.ndarray, "instances stds"]
+    largest: Float[np.ndarray, "instances stds"]
+    nuclear_excess: Float[np.ndarray, "instances stds"]
+    norm_decided: Bool[np.ndarray, "instances stds"]
+    component_excess: Float[np.ndarray, "instances stds"]
 
     @property
-    def minimal_rank(self) -> Bool[np.ndarray, " instances"]:
-        """Whether the solution has the minimum rank."""
-        return self.rank == self.minimum_rank
-
-    @property
-    def minimal_norm(self) -> Bool[np.ndarray, " instances"]:
+    def minimal_norm(self) -> Bool[np.ndarray, "instances stds"]:
         """Whether the solution has the minimum nuclear norm."""
         return self.nuclear_excess <= MINIMAL
 
-    def of_class(self, connectivity: str) -> Bool[np.ndarray, " instances"]:
-        """Converged runs of a class whose minimum rank is known: those the claims rest on."""
-        known = self.converged & (self.minimum_rank > 0)
-        return (self.connectivity == connectivity) & known
 
-
+@functools.cache
 def instances(config: Config) -> Instances:
     """The instances of a configuration."""
     return connectivity_family(
@@ -65,45 +80,98 @@ def instances(config: Config) -> Instances:
     )
 
 
-def bipartite(family: Instances) -> Bool[np.ndarray, " instances"]:
-    """Which instances have several components, each complete bipartite."""
-    graphs = map(completion.observation_graph, family.mask)
-    return np.array([graph.connectivity == "complete bipartite" for graph in graphs])
+def graphs(family: Instances) -> list[ObservationGraph]:
+    """The observation graph of each instance."""
+    return [completion.observation_graph(mask) for mask in family.mask]
 
 
-def measure(family: Instances, trained: xr.Dataset) -> Outcome:
-    """Holds the solutions of one training, one run per instance, against the minima."""
-    graphs = [completion.observation_graph(mask) for mask in family.mask]
-    blocks = np.stack([graph.blocks for graph in graphs])
-    complete = np.array([graph.complete.all() for graph in graphs])
+def reference(family: Instances) -> Reference:
+    """Graphs and minima of the instances."""
+    found = graphs(family)
+    blocks = np.stack([graph.blocks for graph in found])
+    complete = np.array([graph.complete.all() for graph in found])
     closed_form = completion.component_nuclear_norm(family.target, blocks)
-    least = completion.minimum_nuclear_norm(family.target, family.mask)
-    lower, upper = (np.where(complete, closed_form, bound) for bound in least)
-    bounds = completion.minimum_rank(family.target, family.mask, family.rank)
-
-    learned = jnp.asarray(final(trained.W).values)
-    norm = np.asarray(completion.nuclear_norm(learned))
-    return Outcome(
-        connectivity=np.array([graph.connectivity for graph in graphs]),
-        disconnected=np.array([graph.count > 1 for graph in graphs]),
-        converged=final(trained.mean_loss).values <= CONVERGED,
-        rank=np.asarray(completion.numerical_rank(learned)),
-        minimum_rank=np.where(bounds.closed, bounds.upper, 0),
-        nuclear_excess=norm / upper - 1,
-        norm_decided=(norm / upper - 1 > MINIMAL) | (norm / lower - 1 <= MINIMAL),
-        component_excess=norm / completion.component_nuclear_norm(learned, blocks) - 1,
+    bounds = completion.minimum_nuclear_norm(family.target, family.mask)
+    rank = completion.minimum_rank(family.target, family.mask, family.rank)
+    return Reference(
+        connectivity=np.array([graph.connectivity for graph in found]),
+        disconnected=np.array([graph.count > 1 for graph in found]),
+        blocks=blocks,
+        minimum_rank=np.where(rank.closed, rank.upper, 0),
+        least_norm=np.where(complete, closed_form, np.stack([bounds.lower, bounds.upper])),
     )
 
 
-def excess_by_std(family: Instances, trained: xr.Dataset) -> Float[np.ndarray, "instances stds"]:
-    """The nuclear excess of complete bipartite instances, started from several deviations.
+def measure(known: Reference, trained: xr.Dataset) -> Outcome:
+    """Holds the solutions of a training over instances and ``init_std`` against the minima."""
+    learned = trained.W.values
+    lower, upper = known.least_norm[..., None]
+    norm = np.asarray(completion.nuclear_norm(jnp.asarray(learned)))
+    added = completion.component_nuclear_norm(learned, known.blocks[:, None])
+    return Outcome(
+        converged=trained.mean_loss.values <= CONVERGED,
+        rank=np.asarray(completion.numerical_rank(jnp.asarray(learned))),
+        largest=np.asarray(completion.singular_values(jnp.asarray(learned)))[..., 0],
+        nuclear_excess=norm / upper - 1,
+        norm_decided=(norm / upper - 1 > MINIMAL) | (norm / lower - 1 <= MINIMAL),
+        component_excess=norm / added - 1,
+    )
 
-    Only instances that converge from all of them are kept.
+
+class Connected(NamedTuple):
+    """Connected instances whose minimum rank is known.
+
+    Attributes:
+        converged, largest: as in :class:`Outcome`.
+        minimal_rank: whether the solution has the minimum rank.
+        condition: whether :func:`dynamics_condition` is met.
     """
-    chosen = bipartite(family)
-    target, mask = family.target[chosen], family.mask[chosen]
-    minimum = completion.component_nuclear_norm(target, mask)  # complete: the blocks are the mask
-    norm = np.asarray(completion.nuclear_norm(jnp.asarray(final(trained.W).values)))
-    excess = norm / minimum[:, None] - 1
-    loss = final(trained.mean_loss).values
-    return excess[(loss <= CONVERGED).all(axis=1)]
+
+    converged: Bool[np.ndarray, "instances stds"]
+    minimal_rank: Bool[np.ndarray, "instances stds"]
+    largest: Float[np.ndarray, "instances stds"]
+    condition: Bool[np.ndarray, " instances"]
+
+
+def connected_outcome(
+    family: Instances, known: Reference, outcome: Outcome, path: GreedyPath
+) -> Connected:
+    """The part of an outcome that the theorem on connected data speaks of.
+
+    Args:
+        family: all instances.
+        known: of them.
+        outcome: of them.
+        path: of greedy learning, for the connected ones.
+    """
+    chosen = known.of_class("connected")
+    certified = chosen[known.connectivity == "connected"]
+    condition = dynamics_condition(
+        Instances(*(part[chosen] for part in family)),
+        known.minimum_rank[chosen],
+        path.mean_loss[certified],
+    )
+    minimal = outcome.rank == known.minimum_rank[:, None]
+    return Connected(outcome.converged[chosen], minimal[chosen], outcome.largest[chosen], condition)
+
+
+def dynamics_condition(
+    family: Instances,
+    minimum_rank: Int[np.ndarray, " instances"],
+    greedy_loss: Float[np.ndarray, "instances stages"],
+) -> Bool[np.ndarray, " instances"]:
+    """Whether the flow on each Ω_k, up to the minimum rank, ends at the best fit of rank k.
+
+    That is what the theorem on connected data asks of the dynamics. The flow on Ω_k is the one
+    that leaves the end of the flow on Ω_{k-1} by its most unstable direction; its loss per entry at
+    the end is ``greedy_loss``.
+    """
+    entries = family.mask.sum((1, 2))
+    met = np.ones(len(minimum_rank), bool)
+    for stage, mean_loss in enumerate(greedy_loss.T, start=1):
+        at_minimum, below = minimum_rank == stage, np.flatnonzero(minimum_rank > stage)
+        met &= ~at_minimum | (mean_loss <= CONVERGED)
+        if below.size:
+            best = best_fit(family.target[below], family.mask[below], stage).loss / entries[below]
+            met[below] &= mean_loss[below] <= (1 + _BEST) * best
+    return met

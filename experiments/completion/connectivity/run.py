@@ -1,4 +1,4 @@
-"""Trains the instances, holds what is learned against the true minima, and states the claims."""
+"""Trains the instances from every start, and holds what is learned against the true minima."""
 
 import math
 from collections.abc import Mapping
@@ -8,171 +8,108 @@ import jax
 import numpy as np
 import xarray as xr
 
-from experiments.claims import Claim, Estimate, Target, bootstrap, share
-from experiments.completion.connectivity import figures
-from experiments.completion.connectivity.config import EXPERIMENT, Config
+from experiments.claims import share
+from experiments.completion import gradient_flow
+from experiments.completion.connectivity import figures, ledger
+from experiments.completion.connectivity.config import Config
 from experiments.completion.connectivity.outcome import (
+    Connected,
     Outcome,
-    bipartite,
-    excess_by_std,
+    Reference,
+    connected_outcome,
+    graphs,
     instances,
     measure,
+    reference,
 )
 from experiments.experiment import Analysis
 from experiments.recorder import Recorder
 from phenodl import sweep
-from phenodl.completion import CONNECTIVITIES, probes
+from phenodl.completion import CONNECTIVITIES, Connectivity
+from phenodl.completion.greedy import greedy_low_rank, path_of
 from phenodl.models import factorization
-from phenodl.optim import flow
 
-_PAPER = "MF (arXiv 2405.13721)"
+STAGES = 3
+"""Of greedy learning: the largest rank of a ground truth."""
 
 
 def train(config: Config, recorder: Recorder) -> None:
-    """One run per instance from the small start; several starts for complete bipartite data."""
+    """The flow of every instance from every start; the flow on each Ω_k for connected data."""
     family = instances(config)
-    everything = np.ones(len(family.rank), bool)
-    problem, method = factorization.problem(), flow.rk4(factorization.safe_step())
-    training = {
-        "steps": config.steps,
-        "chunk": min(config.steps, 5000),
-        "probes": (probes.solution(),),
-        "stop": probes.fitted(config.tolerance),
-        "layout": factorization.small_layout(),
-    }
-    for name, chosen, init_std in (
-        ("small-start", everything, config.init_std),
-        ("rate", bipartite(family), config.rate_stds),
-    ):
-        runs = sweep.product(
-            key=jax.random.key(config.seed),
-            fold_in=("instance",),
-            instance={"target": family.target[chosen], "mask": family.mask[chosen]},
-            init_std=init_std,
-        )
-        recorder.train(name, problem, method, runs, **training)
+    runs = sweep.product(
+        key=jax.random.key(config.seed),
+        fold_in=("instance",),
+        instance={"target": family.target, "mask": family.mask},
+        init_std=config.init_stds,
+    )
+    training = gradient_flow.training(config.tolerance)
+    options = {"steps": config.steps, "chunk": min(config.steps, 1000)}
+    recorder.train("flow", factorization.problem(), runs=runs, **options, **training)
 
-
-def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
-    """Ranks and nuclear norms against the minima, by connectivity."""
-    family = instances(config)
-    outcome = measure(family, results["small-start"])
-    stds = np.asarray(config.rate_stds)
-    excess = excess_by_std(family, results["rate"])
-    return Analysis(
-        claims=[*_rank_claims(outcome), *_norm_claims(outcome, stds, excess)],
-        figures={
-            "rank": figures.rank(outcome),
-            "nuclear-norm": figures.nuclear_norm(outcome, stds, excess),
-        },
-        tables={"classes": [_row(outcome, name) for name in CONNECTIVITIES]},
+    connected = np.array([graph.connectivity == "connected" for graph in graphs(family)])
+    greedy_low_rank(
+        family.target[connected], family.mask[connected], stages=STAGES, trainer=recorder.train
     )
 
 
-def _rank_claims(outcome: Outcome) -> list[Claim]:
-    connected, other = outcome.of_class("connected"), outcome.of_class("other")
-    minimal = outcome.minimal_rank
-    return [
-        _claim(
-            "converged",
-            "The flow fits the observed entries (loss per entry ≤ 1e-12) within the given steps.",
-            "premise of the claims below, which rest on converged runs",
-            outcome.converged,
-            Target(">=", 0.95),
-        ),
-        _claim(
-            "connected-rank-always",
-            "On connected data the solution has the minimum rank, always.",
-            f"{_PAPER}, Theorem on connected data, read without its condition on the dynamics",
-            minimal[connected],
-            Target(">=", 1.0),
-            expected="fails",
-        ),
-        _claim(
-            "connected-rank",
-            "On connected data the solution has the minimum rank in most runs.",
-            f"{_PAPER}, Fig. 1",
-            minimal[connected],
-            Target(">=", 0.7),
-        ),
-        _claim(
-            "disconnected-rank",
-            "On other disconnected data the rank is hardly ever minimal.",
-            f"{_PAPER}, Fig. 1",
-            minimal[other],
-            Target("<=", 0.1),
-        ),
-    ]
+def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
+    """Ranks and nuclear norms against the minima, by connectivity and by the start."""
+    family = instances(config)
+    known = reference(family)
+    outcome = measure(known, results["flow"])
+    path = path_of([results[f"greedy-rank{stage}"] for stage in range(1, STAGES + 1)])
+    connected = connected_outcome(family, known, outcome, path)
+    small, smallest = config.small_start, config.smallest_start
+    return Analysis(
+        claims=ledger.claims(config, known, outcome, connected),
+        figures={
+            "rank": figures.rank(known, outcome, config.init_stds, sorted({small, smallest})),
+            "nuclear-norm": figures.nuclear_norm(known, outcome, config.init_stds, small),
+            "small-starts": figures.small_starts(connected, config.init_stds),
+        },
+        tables={
+            "classes": [_class_row(known, outcome, small, name) for name in CONNECTIVITIES],
+            "starts": [_start_row(connected, *place) for place in enumerate(config.init_stds)],
+        },
+    )
 
 
-def _norm_claims(outcome: Outcome, stds: np.ndarray, excess: np.ndarray) -> list[Claim]:
-    minimal, decided = outcome.minimal_norm, outcome.norm_decided
-    added = np.abs(outcome.component_excess[outcome.disconnected]) <= 1e-10
-    slopes = np.polyfit(np.log(stds), np.log(np.maximum(excess, 1e-16)).T, 1)[0]
-    return [
-        _claim(
-            "bipartite-norm",
-            "On complete bipartite data the solution has the minimum nuclear norm (to 1e-6).",
-            f"{_PAPER}, Theorem on complete bipartite data",
-            minimal[decided & outcome.of_class("complete bipartite")],
-            Target(">=", 0.95),
-        ),
-        _claim(
-            "connected-norm",
-            "On connected data the nuclear norm is minimal in a minority of runs.",
-            f"{_PAPER}, Fig. 1",
-            minimal[decided & outcome.of_class("connected")],
-            Target("<=", 0.3),
-        ),
-        _claim(
-            "disconnected-norm",
-            "On other disconnected data the nuclear norm is mostly not minimal.",
-            f"{_PAPER}, Fig. 1",
-            minimal[decided & outcome.of_class("other")],
-            Target("<", 0.5),
-        ),
-        _claim(
-            "component-norm",
-            "On disconnected data the nuclear norm adds up over the components (to 1e-10).",
-            "derived: balanced factors have ||W||_* = |A|_F², and each component is balanced",
-            added,
-            Target(">=", 0.95),
-        ),
-        Claim(
-            id=f"{EXPERIMENT.name}/bipartite-rate",
-            statement="The nuclear excess on complete bipartite data falls as std².",
-            source="derived: the imbalance of the factors at the start is of that order",
-            n=len(slopes),
-            target=Target("in", (1.95, 2.05)),
-            **bootstrap(slopes)._asdict(),
-        ),
-    ]
-
-
-def _claim(
-    name: str, statement: str, source: str, met: np.ndarray, target: Target, **rest: Any
-) -> Claim:
-    """A claim about the share of runs that meet a condition."""
-    estimate = _share(met)._asdict()
-    name = f"{EXPERIMENT.name}/{name}"
-    return Claim(name, statement, source, n=met.size, target=target, **estimate, **rest)
-
-
-def _row(outcome: Outcome, connectivity: str) -> dict[str, Any]:
-    members, counted = outcome.connectivity == connectivity, outcome.of_class(connectivity)
-    excess, decided = outcome.nuclear_excess[counted], counted & outcome.norm_decided
+def _class_row(
+    known: Reference, outcome: Outcome, start: int, name: Connectivity
+) -> dict[str, Any]:
+    members, converged = known.connectivity == name, outcome.converged[:, start]
+    counted = known.of_class(name) & converged
+    decided = counted & outcome.norm_decided[:, start]
+    excess = outcome.nuclear_excess[counted, start]
     return {
-        "observed entries": connectivity,
+        "observed entries": name,
         "instances": int(members.sum()),
-        "converged": int((members & outcome.converged).sum()),
-        "minimum rank known": int((members & (outcome.minimum_rank > 0)).sum()),
-        "rank is minimal": _share(outcome.minimal_rank[counted]).measured,
+        "converged": int((members & converged).sum()),
+        "minimum rank known": int((members & (known.minimum_rank > 0)).sum()),
+        "rank is minimal": _share((outcome.rank[:, start] == known.minimum_rank)[counted]),
         "nuclear minimum decided": int(decided.sum()),
-        "nuclear norm is minimal": _share(outcome.minimal_norm[decided]).measured,
+        "nuclear norm is minimal": _share(outcome.minimal_norm[decided, start]),
         "nuclear excess, median": float(np.median(excess)) if excess.size else math.nan,
         "nuclear excess, 90 %": float(np.quantile(excess, 0.9)) if excess.size else math.nan,
     }
 
 
-def _share(met: np.ndarray) -> Estimate:
-    return share(int(met.sum()), met.size)
+def _start_row(connected: Connected, start: int, std: float) -> dict[str, Any]:
+    converged, minimal = connected.converged[:, start], connected.minimal_rank[:, start]
+    met, missed = connected.condition, converged & ~minimal
+    largest = connected.largest[missed, start]
+    return {
+        "std of the start": std,
+        "connected instances": len(converged),
+        "converged": _share(converged),
+        "rank is minimal": _share(minimal[converged]),
+        "where the condition is met": _share(minimal[converged & met]),
+        "where it is not": _share(minimal[converged & ~met]),
+        "largest singular value where missed": float(np.median(largest))
+        if largest.size
+        else math.nan,
+    }
+
+
+def _share(met: np.ndarray) -> float:
+    return share(int(met.sum()), met.size).measured

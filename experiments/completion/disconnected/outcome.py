@@ -12,12 +12,15 @@ from experiments.completion.disconnected.instances import Disconnected
 from phenodl.completion import observation_graph
 from phenodl.completion.greedy import GreedyPath
 from phenodl.completion.manifolds import component_distances, component_members, distances
-from phenodl.completion.norms import NUMERICAL_RANK_RTOL
 from phenodl.models.factorization import Factors
 from phenodl.results import final
 
 CONVERGED = 1e-12
 """Loss per observed entry up to which a solution is trusted."""
+
+RANK_RTOL = 1e-6
+"""Singular values count above this share of the largest: c comes close to ±1, where rank 1 lies, and
+the usual 1e-4 takes one in some thousand solutions of rank 2 for it."""
 
 
 class Solutions(NamedTuple):
@@ -59,7 +62,7 @@ def measure(data: Disconnected, start: Factors, trained: xr.Dataset) -> Solution
         position=position,
         off_line=off_line / np.sqrt(data.strength.prod(1)),
         predicted=(x * y).sum(-1) / lengths,
-        rank=(values > NUMERICAL_RANK_RTOL * values[..., :1]).sum(-1),
+        rank=(values > RANK_RTOL * values[..., :1]).sum(-1),
         norm_excess=values.sum(-1) / data.strength.sum(1) - 1,
     )
 
