@@ -113,9 +113,9 @@ class Probe(NamedTuple):
         measure: ``measure(state, view) -> (state, values)`` with ``values`` a dict of named arrays.
         init: ``init(key, params) -> state``: warm-start vectors, running extremes.
         every: measure at steps 0, every, 2 every, ...
-        emit: ``"step"`` records each measurement; ``"chunk"`` the last one of every chunk; ``"end"``
-            the last one of the whole training. The latter two are for reducers, whose full history
-            would not fit.
+        emit: ``"step"`` records each measurement, ``"chunk"`` the last one of every chunk, and
+            ``"end"`` the last one of the whole training. The latter two are for reducers, whose
+            full history would not fit.
         products: the probe calls ``view.objective.hvp``.
     """
 

@@ -1,6 +1,5 @@
 """Study 1: what a factorization finds when it completes a matrix, and what it is held against."""
 
-from phenodl.completion.best_fit import BestFit, best_fit
 from phenodl.completion.convex import (
     MinimumNuclearNorm,
     component_nuclear_norm,
@@ -14,6 +13,7 @@ from phenodl.completion.graph import (
     observation_graph,
 )
 from phenodl.completion.greedy import GreedyPath, greedy_low_rank
+from phenodl.completion.low_rank_fit import BestFit, best_fit
 from phenodl.completion.manifolds import (
     component_distances,
     component_members,
@@ -28,7 +28,7 @@ from phenodl.completion.norms import (
     numerical_rank,
     singular_values,
 )
-from phenodl.completion.plateaus import Plateaus, find_plateaus
+from phenodl.completion.plateaus import Plateaus, find_plateaus, history, spectra
 from phenodl.completion.rank_bounds import MinimumRank, minimum_rank
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "find_plateaus",
     "graph_of_entries",
     "greedy_low_rank",
+    "history",
     "imbalance",
     "minimum_nuclear_norm",
     "minimum_rank",
@@ -58,4 +59,5 @@ __all__ = [
     "place",
     "rotate",
     "singular_values",
+    "spectra",
 ]

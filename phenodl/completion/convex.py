@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import ArrayLike
 
-from phenodl.completion.best_fit import observed
+from phenodl.completion.low_rank_fit import observed
 
 LARGEST = 65_536
 """Entries of a matrix, at most: beyond 256 x 256 an instance would take many minutes."""

@@ -14,8 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Float, PyTree
 
+from phenodl import runs_last
 from phenodl.models import factorization
 from phenodl.protocol import Params, Transform
 
@@ -75,24 +76,24 @@ def polish(
             def stage(slopes: tuple[Params, Params], place: tuple[Array, Array]):
                 last, average = slopes
                 offset, weight = place
-                slope = direction(_add(params, offset, last), gap)
-                return (slope, _add(average, weight, slope)), None
+                slope = direction(runs_last.add(params, offset, last), gap)
+                return (slope, runs_last.add(average, weight, slope)), None
 
             none = jax.tree.map(jnp.zeros_like, params)
             (_, average), _ = jax.lax.scan(stage, (none, none), _STAGES)
-            return _add(params, 1.0, average)
+            return jax.tree.map(jnp.add, params, average)
 
         def newton(_: int, at: Params) -> Params:
-            return _add(at, 1.0, direction(at, residual(at, batch)))
+            return jax.tree.map(jnp.add, at, direction(at, residual(at, batch)))
 
         def refine(params: Params) -> Params:
             end = follow(params)
             fit = jax.lax.fori_loop(0, iterations, newton, end)
             change = jax.tree.map(jnp.subtract, fit, params)
-            size, moved = (_inner(each, each, before.ndim) for each in (params, change))
+            size, moved = (runs_last.inner(each, each, before.ndim) for each in (params, change))
             worst = jnp.maximum(mean_loss(end), mean_loss(fit))
             accepted = (moved <= largest_change**2 * size) & (worst <= _FOLLOWED * before)
-            return _choose(ready & accepted, fit, params)
+            return runs_last.where(ready & accepted, fit, params)
 
         before = mean_loss(params)
         ready = (before <= below) & (before > 0)
@@ -118,43 +119,17 @@ def _least_norm(
     def step(_: int, state: tuple) -> tuple:
         x, gap, direction, size = state
         image = push_forward(direction)
-        length = _ratio(size, _inner(image, image, axes))
-        x, gap = _add(x, length, direction), _add(gap, -length, image)
+        length = _ratio(size, runs_last.inner(image, image, axes))
+        x, gap = runs_last.add(x, length, direction), runs_last.add(gap, -length, image)
         gradient = pull_back(gap)
-        new_size = _inner(gradient, gradient, axes)
-        return x, gap, _add(gradient, _ratio(new_size, size), direction), new_size
+        new_size = runs_last.inner(gradient, gradient, axes)
+        return x, gap, runs_last.add(gradient, _ratio(new_size, size), direction), new_size
 
     gradient = pull_back(right)
     x = jax.tree.map(jnp.zeros_like, gradient)
-    start = (x, right, gradient, _inner(gradient, gradient, axes))
+    start = (x, right, gradient, runs_last.inner(gradient, gradient, axes))
     return jax.lax.fori_loop(0, products, step, start)[0]
 
 
 def _ratio(a: Float[Array, "*runs"], b: Float[Array, "*runs"]) -> Float[Array, "*runs"]:
     return jnp.where(b > 0, a / jnp.where(b > 0, b, 1.0), 0.0)
-
-
-def _add(x: PyTree, factor: Float[Array, "*runs"] | float, direction: PyTree) -> PyTree:
-    factor = jnp.asarray(factor)
-
-    def add(x: Array, direction: Array) -> Array:
-        return x + factor.reshape((1,) * (x.ndim - factor.ndim) + factor.shape) * direction
-
-    return jax.tree.map(add, x, direction)
-
-
-def _inner(a: PyTree, b: PyTree, axes: int) -> Float[Array, "*runs"]:
-    """The inner product of each run; ``axes`` is 1 when the last axis is that of the runs."""
-
-    def leaf(a: Array, b: Array) -> Array:
-        return (a * b).sum(tuple(range(a.ndim - axes)))
-
-    return jax.tree.reduce(jnp.add, jax.tree.map(leaf, a, b))
-
-
-def _choose(mask: Bool[Array, "*runs"], new: PyTree, old: PyTree) -> PyTree:
-    return jax.tree.map(
-        lambda a, b: jnp.where(mask.reshape((1,) * (a.ndim - mask.ndim) + mask.shape), a, b),
-        new,
-        old,
-    )

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
-from phenodl.completion.best_fit import fit_from_random_start, jacobian, observed
+from phenodl.completion.low_rank_fit import fit_from_random_start, jacobian, observed
 
 _DEPENDENT = 1e-9
 """A singular value of a generic Jacobian below this share of the largest is zero up to rounding."""

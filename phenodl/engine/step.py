@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from phenodl import runs_last
 from phenodl.protocol import (
     Data,
     Layout,
@@ -107,10 +108,10 @@ def advance(program: Program, shared: Data, state: TrainState, step: Array) -> T
     moving = alive & finite & ~done
     ending = jnp.where(finite, CONVERGED, DIVERGED).astype(state.status.dtype)
     return state._replace(
-        params=_where(moving, params, state.params),
-        method=_where(moving, view.method_state, state.method),
-        probes=_where(alive, probes, state.probes),
-        measured=_where(alive, measured, state.measured),
+        params=runs_last.where(moving, params, state.params),
+        method=runs_last.where(moving, view.method_state, state.method),
+        probes=runs_last.where(alive, probes, state.probes),
+        measured=runs_last.where(alive, measured, state.measured),
         step=state.step + moving.astype(state.step.dtype),
         time=state.time + jnp.where(moving, dt, jnp.zeros_like(dt)).astype(state.time.dtype),
         loss=jnp.where(alive, loss, state.loss),
@@ -181,15 +182,6 @@ def fold_in(key: Array, number: Int[Array, ""] | int) -> Array:
     """Folds a number into one key, or into each key of a block."""
     fold = jax.random.fold_in
     return fold(key, number) if key.ndim == 0 else jax.vmap(fold, in_axes=(0, None))(key, number)
-
-
-def _where(mask: Bool[Array, "*run"], new: PyTree, old: PyTree) -> PyTree:
-    """Chooses per run; the mask lies along the last axis (or is one run's, under vmap)."""
-
-    def choose(new: Array, old: Array) -> Array:
-        return jnp.where(mask.reshape((1,) * (new.ndim - mask.ndim) + mask.shape), new, old)
-
-    return jax.tree.map(choose, new, old)
 
 
 def active(state: TrainState) -> Bool[Array, "*run"]:

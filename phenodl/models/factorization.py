@@ -17,7 +17,6 @@ from jaxtyping import Array, Bool, Float, Key
 
 from phenodl.protocol import Data, Hyper, Layout, Objective, Problem
 
-
 EntryLoss = Callable[[Float[Array, "..."], Float[Array, "..."]], Float[Array, "..."]]
 """``entry_loss(w, m)``, elementwise: the loss of the learned entries w given the observed m."""
 
@@ -70,10 +69,10 @@ def problem(inner_width: int | None = None, entry_loss: EntryLoss = squared_erro
 
     The loss is Σ entry_loss(W_ij, M_ij) over the observed entries, 1/2 Σ (W_ij - M_ij)² by default;
     the model fixes the invariant manifolds, whatever the loss. Equal arguments give the same
-    problem, so that trainings of one process share a compiled step. The run's data hold ``target``, the
-    matrix M (rows, columns), whose unobserved entries are never read and may be NaN, and ``mask``,
-    boolean of the same shape, true where an entry is observed. The entries of A and B are drawn
-    independently with standard deviation ``hyper["init_std"]``.
+    problem, so that trainings of one process share a compiled step. The run's data hold
+    ``target``, the matrix M (rows, columns), whose unobserved entries are never read and may be
+    NaN, and ``mask``, boolean of the same shape, true where an entry is observed. The entries of A
+    and B are drawn independently with standard deviation ``hyper["init_std"]``.
 
     Args:
         inner_width: columns of A; by default the smaller side of the matrix, so that W can be any

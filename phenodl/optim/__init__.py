@@ -17,12 +17,14 @@ from phenodl.optim.adam import (
     stability_threshold,
 )
 from phenodl.optim.flow import StepCounts, bold_driver, gradient_descent, rk4
+from phenodl.optim.stabilized import chebyshev
 
 __all__ = [
     "Adam",
     "StepCounts",
     "adam_state",
     "bold_driver",
+    "chebyshev",
     "current_learning_rate",
     "effective_learning_rate",
     "first_moment",

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from phenodl import runs_last
 from phenodl.protocol import Hyper, Method, Objective, Params, StepInfo, value_and_grad
 
 StepSize = Callable[[Objective, Params, Hyper], Float[Array, "*runs"]]
@@ -63,9 +64,9 @@ def rk4(step_size: StepSize) -> Method:
     def slope(objective: Objective, params: Params, h: Float[Array, "*runs"]) -> Params:
         evaluate = value_and_grad(objective.function)
         first = objective.grads
-        _, second = evaluate(_add(params, -h / 2, first))
-        _, third = evaluate(_add(params, -h / 2, second))
-        _, fourth = evaluate(_add(params, -h, third))
+        _, second = evaluate(runs_last.add(params, -h / 2, first))
+        _, third = evaluate(runs_last.add(params, -h / 2, second))
+        _, fourth = evaluate(runs_last.add(params, -h, third))
         return jax.tree.map(
             lambda a, b, c, d: (a + 2 * (b + c) + d) / 6, first, second, third, fourth
         )
@@ -136,9 +137,9 @@ def bold_driver(initial_step: float, grow: float = 1.05, shrink: float = 0.5) ->
         loss, grads = objective.loss, objective.grads
         accepted, rejected = (count.astype(loss.dtype) for count in state)
         h = initial_step * jnp.exp(accepted * math.log(grow) + rejected * math.log(shrink))
-        lower = objective.function(_add(params, -h, grads)) <= loss  # false for NaN
+        lower = objective.function(runs_last.add(params, -h, grads)) <= loss  # false for NaN
         dt = jnp.where(lower, h, 0.0)
-        update = jax.tree.map(lambda leaf: _scale(-dt, leaf), grads)
+        update = jax.tree.map(lambda leaf: runs_last.scale(-dt, leaf), grads)
         counts = StepCounts(
             state.accepted + lower.astype(jnp.int32), state.rejected + (~lower).astype(jnp.int32)
         )
@@ -159,16 +160,7 @@ def _method(
     def step(objective: Objective, params: Params, state: PyTree, hyper: Hyper):
         h = jnp.asarray(step_size(objective, params, hyper))
         average = slope(objective, params, h)
-        update = jax.tree.map(lambda leaf: _scale(-h, leaf), average)
+        update = jax.tree.map(lambda leaf: runs_last.scale(-h, leaf), average)
         return jax.tree.map(jnp.add, params, update), state, StepInfo(update, h)
 
     return Method(init, step)
-
-
-def _add(params: Params, h: Float[Array, "*runs"], direction: Params) -> Params:
-    return jax.tree.map(lambda leaf, slope: leaf + _scale(h, slope), params, direction)
-
-
-def _scale(h: Float[Array, "*runs"], leaf: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Each run's number times its part of an array that has the runs last."""
-    return h.reshape((1,) * (leaf.ndim - h.ndim) + h.shape) * leaf

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Int
 from experiments.completion.connectivity.config import Config
 from phenodl import completion
 from phenodl.completion import Connectivity, ObservationGraph
-from phenodl.completion.best_fit import best_fit
 from phenodl.completion.greedy import GreedyPath
+from phenodl.completion.low_rank_fit import best_fit
 from phenodl.data.matrices import Instances, connectivity_family
 
 CONVERGED = 1e-12

@@ -19,8 +19,8 @@ CONVERGED = 1e-12
 """Loss per observed entry up to which a solution is trusted."""
 
 RANK_RTOL = 1e-6
-"""Singular values count above this share of the largest: c comes close to ±1, where rank 1 lies, and
-the usual 1e-4 takes one in some thousand solutions of rank 2 for it."""
+"""Singular values above this share of the largest count. The usual 1e-4 would take one in some
+thousand solutions of rank 2, with c close to ±1, for rank 1."""
 
 
 class Solutions(NamedTuple):

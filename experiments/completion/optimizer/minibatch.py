@@ -1,0 +1,63 @@
+"""Mini-batches of observed entries, as a problem of the engine."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from phenodl.models import factorization
+from phenodl.protocol import Data, Probe, Problem, Stop, View
+
+
+def problem(share: float) -> Problem:
+    """Each observed entry joins the batch of a step with probability ``share``, independently.
+
+    The loss of a batch is divided by ``share``, so that its gradient is right on average; with
+    share 1 this is full-batch training. All shares run the same compiled step.
+    """
+    return _problem()._replace(data={"share": jnp.asarray(share)})
+
+
+@functools.cache
+def _problem() -> Problem:
+    def loss(factors: factorization.Factors, batch: Data) -> Float[Array, "*runs"]:
+        return factorization.squared_loss(factors, batch) / batch["share"]
+
+    return Problem(factorization.problem().init, loss, _draw)
+
+
+def _draw(data: Data, key: Key[Array, "*runs"], step: Int[Array, ""]) -> Data:
+    """The batch of one run, or of a block of runs with a key each."""
+    del step
+    observed = data["mask"]
+
+    def uniform(key: Key[Array, ""]) -> Float[Array, "rows columns"]:
+        return jax.random.uniform(key, observed.shape[:2], jnp.float32)
+
+    numbers = uniform(key) if key.ndim == 0 else jax.vmap(uniform, out_axes=-1)(key)
+    chosen = numbers < data["share"].astype(jnp.float32)
+    return {**data, "mask": observed & chosen, "observed": observed}
+
+
+@functools.cache
+def solution() -> Probe:
+    """Records ``W`` and ``mean_loss``, that of all observed entries, at a run's end."""
+
+    def measure(state: tuple[()], view: View) -> tuple[tuple[()], dict[str, Array]]:
+        values = {"W": factorization.product(view.params), "mean_loss": _mean_loss(view)}
+        return state, values
+
+    return Probe(measure, emit="end")
+
+
+@functools.cache
+def fitted(tolerance: float) -> Stop:
+    """Ends a run once the loss per observed entry, over all of them, is at most the tolerance."""
+    return lambda view: _mean_loss(view) <= tolerance
+
+
+def _mean_loss(view: View) -> Float[Array, "*runs"]:
+    observed = view.batch["observed"]
+    everything = {"target": view.batch["target"], "mask": observed}
+    return factorization.mean_loss(factorization.squared_loss(view.params, everything), observed)
