@@ -17,63 +17,60 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from phenodl import runs_last
-from phenodl.models import factorization
-from phenodl.protocol import Params, Transform
+from phenodl.completion.manifolds import imbalance
+from phenodl.models.factorization import Factors, Observations, mean_loss, residual, squared_loss
+from phenodl.protocol import Transform
 
-_FOLLOWED = 1e-10  # share of the loss that may be left at the end of the path
+_LEFT = 1e-10
+"""Share of the loss that may be left at the end of the path."""
+_DRIFT = 3e-13
+"""Change of AᵀA - BBᵀ on the way that is allowed for, relative to |A|² + |B|²."""
 _STAGES: Any = (np.array([0, 1 / 2, 1 / 2, 1]), np.array([1, 2, 2, 1]) / 6)  # offsets, weights
-
-Residual = Callable[[Params, factorization.Observations], Float[Array, "rows columns *runs"]]
 
 
 @functools.cache
 def polish(
     every: int = 500,
     below: float = 1e-8,
-    residual: Residual = factorization.residual,
     *,
     iterations: int = 1,
     products: int = 24,
-    largest_change: float = 3e-4,
 ) -> Transform:
     """Moves runs whose loss is small already to the exact fit next to them.
 
     One Runge-Kutta step along the path, then Gauss-Newton steps of least norm for what is left.
 
-    A run takes the result only if the step has followed the path, which the loss at its end tells,
-    and went no further than ``largest_change``. A run at a plateau close to a fit, or in a valley
-    that bends, goes on with the flow.
+    A run takes the result only if the step has followed the path, as the loss at its end and what
+    the path conserves tell. A run at a plateau close to a fit, or in a valley that bends, goes on
+    with the flow.
 
     Args:
         every: steps between two attempts.
         below: loss per observed entry, half the mean square of the residual, from which a run is
             polished. From 1e-6 the flow may still have a choice to make.
-        residual: ``residual(params, batch)``, zero where nothing is observed.
         iterations: Gauss-Newton steps of one attempt, after the path.
         products: conjugate gradient steps in each application of J⁺.
-        largest_change: of the parameters, relative to their norm.
 
     Example:
         >>> polish(every=500).every
         500
     """
 
-    def apply(params: Params, batch: factorization.Observations) -> Params:
-        def mean_loss(params: Params) -> Float[Array, "*runs"]:
-            loss = 0.5 * (residual(params, batch) ** 2).sum((0, 1))
-            return factorization.mean_loss(loss, batch["mask"])
+    def apply(params: Factors, batch: Observations) -> Factors:
+        def loss(params: Factors) -> Float[Array, "*runs"]:
+            return mean_loss(squared_loss(params, batch), batch["mask"])
 
-        def direction(at: Params, gap: Array) -> Params:
+        def direction(at: Factors, gap: Array) -> Factors:
             """-J⁺ gap."""
             _, push_forward = jax.linearize(lambda params: residual(params, batch), at)
             pull_back = jax.linear_transpose(push_forward, at)
             return _least_norm(push_forward, lambda each: pull_back(each)[0], -gap, products)
 
-        def follow(params: Params) -> Params:
-            """One step of the classical Runge-Kutta method, over the whole path."""
+        def follow(params: Factors) -> Factors:
+            """The end of the path, by one step of the classical Runge-Kutta method."""
             gap = residual(params, batch)
 
-            def stage(slopes: tuple[Params, Params], place: tuple[Array, Array]):
+            def stage(slopes: tuple[Factors, Factors], place: tuple[Array, Array]):
                 last, average = slopes
                 offset, weight = place
                 slope = direction(runs_last.add(params, offset, last), gap)
@@ -83,19 +80,19 @@ def polish(
             (_, average), _ = jax.lax.scan(stage, (none, none), _STAGES)
             return jax.tree.map(jnp.add, params, average)
 
-        def newton(_: int, at: Params) -> Params:
+        def newton(_: int, at: Factors) -> Factors:
             return jax.tree.map(jnp.add, at, direction(at, residual(at, batch)))
 
-        def refine(params: Params) -> Params:
+        def refine(params: Factors) -> Factors:
             end = follow(params)
             fit = jax.lax.fori_loop(0, iterations, newton, end)
-            change = jax.tree.map(jnp.subtract, fit, params)
-            size, moved = (runs_last.inner(each, each, before.ndim) for each in (params, change))
-            worst = jnp.maximum(mean_loss(end), mean_loss(fit))
-            accepted = (moved <= largest_change**2 * size) & (worst <= _FOLLOWED * before)
+            left = jnp.maximum(loss(end), loss(fit))
+            drift = jnp.abs(imbalance(fit) - imbalance(params)).max((0, 1))
+            size = runs_last.inner(fit, fit, before.ndim)
+            accepted = (left <= _LEFT * before) & (drift <= _DRIFT * size)
             return runs_last.where(ready & accepted, fit, params)
 
-        before = mean_loss(params)
+        before = loss(params)
         ready = (before <= below) & (before > 0)
         return jax.lax.cond(ready.any(), refine, lambda same: same, params)
 
