@@ -102,12 +102,7 @@ def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
 
 
 def final(variable: xr.DataArray, dimension: str = "step_chunk") -> xr.DataArray:
-    """The last value along a dimension that was measured (is not NaN), per run.
-
-    A variable without the dimension was recorded once and is final already.
-    """
-    if dimension not in variable.dims:
-        return variable
+    """The last value along a dimension that was measured (is not NaN), per run."""
     places = xr.DataArray(np.arange(variable.sizes[dimension]), dims=dimension)
     last = places.where(variable.notnull(), 0).max(dimension).astype(int)
     return variable.isel({dimension: last}).drop_vars(dimension)
@@ -191,9 +186,9 @@ def _step_dimension(record: Record) -> str:
 
 
 def _last_known(pieces: Sequence[xr.DataArray], runs: int) -> np.ndarray:
-    """One value per run: that of the last part it took part in, -1 or NaN if there is none."""
+    """One value per run: that of the last part it took part in; NaN, -1 or 0 if there is none."""
     dtype = pieces[0].dtype
-    fill = np.nan if np.issubdtype(dtype, np.floating) else -1
+    fill = {"f": np.nan, "i": -1}.get(dtype.kind, 0)
     values = np.full((runs, *pieces[0].shape[1:]), fill, dtype)
     for piece in pieces:
         values[piece["run"].values] = piece.values

@@ -25,7 +25,7 @@ from phenodl.models import factorization
 from phenodl.models.factorization import Factors
 from phenodl.optim import flow
 from phenodl.protocol import Method, Probe, Problem, Stop, View
-from phenodl.results import collect, final
+from phenodl.results import collect
 from phenodl.sweep import Runs
 from phenodl.training import train
 
@@ -129,7 +129,7 @@ def path_of(stages: Sequence[xr.Dataset]) -> GreedyPath:
     factors = [trained_factors(stage) for stage in stages]
     return GreedyPath(
         factors=jax.tree.map(lambda *matrices: np.stack(matrices, axis=1), *factors),
-        mean_loss=np.stack([final(stage.mean_loss).values for stage in stages], axis=1),
+        mean_loss=np.stack([stage.mean_loss.values for stage in stages], axis=1),
         stationary=np.stack([stage.stopped_at.values >= 0 for stage in stages], axis=1),
     )
 
@@ -150,9 +150,9 @@ def flow_from_start(tolerance: float, /) -> tuple[Problem, Mapping[str, Any]]:
     """
     training = {
         "method": flow.rk4(factorization.safe_step()),
-        "probes": (Probe(_measure, emit="chunk"),),
+        "probes": (Probe(_measure, emit="end"),),
         "stop": stationary(tolerance),
-        "chunk": 1000,
+        "chunk": 2000,
         "layout": factorization.small_layout(),
     }
     return factorization.problem()._replace(init=given_start), MappingProxyType(training)
@@ -174,7 +174,7 @@ def stationary(tolerance: float) -> Stop:
 
 def trained_factors(trained: xr.Dataset) -> Factors:
     """The last A and B of every run that :func:`flow_from_start` has trained."""
-    return Factors(*(jnp.asarray(final(trained[name]).values) for name in ("A", "B")))
+    return Factors(*(jnp.asarray(trained[name].values) for name in ("A", "B")))
 
 
 def top_singular_pair(

@@ -55,11 +55,11 @@ def test_balanced_fits_lie_on_the_line():
 
     start = Factors(a[None], b[None])
     one_step = {
-        "A": (("run", "step_chunk", "i", "k"), a[:, None]),
-        "B": (("run", "step_chunk", "k", "j"), b[:, None]),
-        "mean_loss": (("run", "step_chunk"), np.full((27, 1), 1e-20)),
+        "A": (("run", "i", "k"), a),
+        "B": (("run", "k", "j"), b),
+        "mean_loss": ("run", np.full(27, 1e-20)),
     }
-    found = measure(data, start, xr.Dataset(one_step, {"step_chunk": [0]}))
+    found = measure(data, start, xr.Dataset(one_step))
     assert found.converged.all()
     assert np.all(found.rank == 2)
     np.testing.assert_allclose(found.position[0], cosine, atol=1e-12)
@@ -119,7 +119,7 @@ def test_claims_and_figures_of_a_small_run(x64, trained, tmp_path):
     assert claims["greedy"].measured == 0
     assert claims["uniform"].measured > 1e-4
 
-    last = trained["three-directions"].isel(step_chunk=0)
+    last = trained["three-directions"]
     learned = (last.A.values @ last.B.values).reshape(4, 9, 3, 3)
     data = instances(SMALL.seed, SMALL.truths)
     minimal = np.where(data.mask, data.target, 0)  # zero between the components

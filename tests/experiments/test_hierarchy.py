@@ -34,12 +34,12 @@ class HistoryAlone(InMemory):
         shape = tuple(len(axis) for axis in runs.axes.values())
         variables = {
             "W": (
-                (*runs.axes, "step_chunk", "W_0", "W_1"),
-                (target + shift).reshape(*shape, 1, 4, 4),
+                (*runs.axes, "W_0", "W_1"),
+                (target + shift).reshape(*shape, 4, 4),
             ),
-            "mean_loss": ((*runs.axes, "step_chunk"), np.full((*shape, 1), 1e-25)),
+            "mean_loss": (tuple(runs.axes), np.full(shape, 1e-25)),
         }
-        self.results[name] = xr.Dataset(variables, {"step_chunk": [9]})
+        self.results[name] = xr.Dataset(variables)
         return self.results[name]
 
 

@@ -18,7 +18,7 @@ class Config:
     """Masks of 3 to 10 entries, most of the disconnected ones."""
     init_stds: tuple[float, ...] = (1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-8, 1e-16, 1e-30, 1e-120)
     """Standard deviations of the initial factors."""
-    steps: int = 400_000
+    steps: int = 300_000
     """Runge-Kutta steps at most."""
     tolerance: float = 1e-20
     """Loss per observed entry at which a run ends."""

@@ -95,4 +95,4 @@ def _best(digest: bytes) -> Probe:
         step = view.method_state.least_step
         return learned, {"W": learned, "best_step": step, "digest": jnp.asarray(source)}
 
-    return Probe(measure, init, emit="chunk")
+    return Probe(measure, init, emit="end")

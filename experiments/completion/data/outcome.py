@@ -11,7 +11,6 @@ from experiments.completion.data.config import Config
 from experiments.completion.data.task import Part, Task
 from experiments.errors import UserError
 from phenodl import completion
-from phenodl.results import final
 
 _GAP = 1e-4
 """Relative gap of the certified minimum nuclear norm: far finer than the comparison needs."""
@@ -97,7 +96,7 @@ def measure(task: Task, config: Config, trained: xr.Dataset) -> Outcome:
         UserError: the data have changed since the training.
     """
     _require_same(task, config, trained)
-    small, *others = (final(trained.W).values[run] for run in range(trained.sizes["init_std"]))
+    small, *others = (trained.W.values[run] for run in range(trained.sizes["init_std"]))
     large = _solution("large start", task, others[0]) if others else None
     return Outcome(
         _path(task, trained.isel(init_std=0)),
@@ -144,7 +143,7 @@ def _path(task: Task, trained: xr.Dataset) -> Path:
         train,
         stop,
         test,
-        int(final(trained.best_step)),
+        int(trained.best_step),
         trained[step].values[measured],
         task.scale * trained.singular_values.values[measured],
         trained.effective_rank.values[measured],

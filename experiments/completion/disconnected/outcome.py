@@ -13,7 +13,6 @@ from phenodl.completion import observation_graph
 from phenodl.completion.greedy import GreedyPath
 from phenodl.completion.manifolds import component_distances, component_members, distances
 from phenodl.models.factorization import Factors
-from phenodl.results import final
 
 CONVERGED = 1e-12
 """Loss per observed entry up to which a solution is trusted."""
@@ -48,7 +47,7 @@ class Solutions(NamedTuple):
 def measure(data: Disconnected, start: Factors, trained: xr.Dataset) -> Solutions:
     """Places the solutions of one setting on their lines."""
     shape = np.shape(start.A)[:2]
-    learned = (final(trained.A).values @ final(trained.B).values).reshape(*shape, 3, 3)
+    learned = (trained.A.values @ trained.B.values).reshape(*shape, 3, 3)
     hidden = np.where(data.mask, 0.0, learned)
     line = data.line
     position = (hidden * line).sum((-1, -2)) / (line**2).sum((-1, -2))
@@ -58,7 +57,7 @@ def measure(data: Disconnected, start: Factors, trained: xr.Dataset) -> Solution
     lengths = np.linalg.norm(x, axis=-1) * np.linalg.norm(y, axis=-1)
     return Solutions(
         W=learned,
-        converged=final(trained.mean_loss).values.reshape(shape) <= CONVERGED,
+        converged=trained.mean_loss.values.reshape(shape) <= CONVERGED,
         position=position,
         off_line=off_line / np.sqrt(data.strength.prod(1)),
         predicted=(x * y).sum(-1) / lengths,

@@ -12,7 +12,6 @@ from phenodl.completion.low_rank_fit import best_fit
 from phenodl.completion.norms import numerical_rank
 from phenodl.completion.plateaus import PLATEAU_RTOL, find_plateaus, spectra
 from phenodl.data.matrices import Instances
-from phenodl.results import final
 
 RANKS = range(1, RANK)
 """Of the saddles on the way to a solution."""
@@ -72,8 +71,8 @@ class Solutions(NamedTuple):
     @classmethod
     def of(cls, trained: xr.Dataset) -> "Solutions":
         """Those at the end of a training."""
-        learned = jnp.asarray(final(trained.W).values)
-        converged = final(trained.mean_loss).values <= _CONVERGED
+        learned = jnp.asarray(trained.W.values)
+        converged = trained.mean_loss.values <= _CONVERGED
         return cls(converged, np.asarray(numerical_rank(learned)))
 
 

@@ -48,7 +48,7 @@ def training() -> Mapping[str, Any]:
         "probes": (
             factors,
             Probe(_spectrum, every=LOOK_EVERY),
-            Probe(_drift, init=_undrifted, emit="chunk"),
+            Probe(_drift, init=_undrifted, emit="end"),
         ),
         "transforms": (Transform(gauge.graded().every, _gauge_if_wanted),),
         "chunk": 1000,

@@ -8,7 +8,6 @@ from jaxtyping import Bool, Float, Int
 
 from experiments.completion.invariants.flow import LOOK_EVERY
 from experiments.completion.invariants.starts import BASES, Starts
-from phenodl.results import final
 
 RANK_RTOL = 1e-12
 """Singular values of W_aug count above this share of the largest: far above rounding, far below
@@ -37,15 +36,15 @@ def conserved(starts: Starts, trained: xr.Dataset) -> Bool[np.ndarray, " runs"]:
 
 def final_rank_of_a(trained: xr.Dataset) -> Int[np.ndarray, " runs"]:
     """The rank of A alone at the end."""
-    values = np.linalg.svd(final(trained.A).values, compute_uv=False)
+    values = np.linalg.svd(trained.A.values, compute_uv=False)
     return (values > RANK_RTOL * values[:, :1]).sum(-1)
 
 
 def largest_left_out(starts: Starts, trained: xr.Dataset) -> float:
-    """The largest number, at any chunk's end, in latent columns that started as zeros."""
+    """The largest number, at the end, in latent columns that started as zeros."""
     unused = np.arange(starts.start.A.shape[-1]) >= starts.rank[:, None]
-    a = np.abs(trained.A.values).max((1, 2))
-    b = np.abs(trained.B.values).max((1, 3))
+    a = np.abs(trained.A.values).max(1)
+    b = np.abs(trained.B.values).max(2)
     return float(np.where(unused, np.maximum(a, b), 0.0).max())
 
 

@@ -32,7 +32,6 @@ from experiments.experiment import Analysis
 from experiments.recorder import Recorder
 from phenodl import sweep
 from phenodl.completion import greedy
-from phenodl.results import final
 
 _PAPER = "MF (arXiv 2405.13721)"
 
@@ -63,7 +62,7 @@ def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
     starts, masks = on_every_mask(config), results["masks"]
     kept = conserved(starts, masks)
     large = of_kind(starts, LARGE_START)
-    drift = final(results["balance"].drift).values
+    drift = results["balance"].drift.values
     departures = {rank: departure(_bases(config), results["bases"], rank) for rank in (1, 2)}
     left_out = largest_left_out(_long(config), results["aligned"])
 
@@ -125,7 +124,7 @@ def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
             "bases": figures.bases(departures),
             "balance": figures.balance(large, drift),
         },
-        tables={"conserved": _table(starts, kept, final(masks.drift).values)},
+        tables={"conserved": _table(starts, kept, masks.drift.values)},
     )
 
 
