@@ -152,6 +152,9 @@ class Layout(NamedTuple):
         blocks: blocks per device and call; None takes as many as ``memory`` allows, at most 8.
         memory: bytes per device that the blocks of one call may fill.
         compiler_options: pairs of XLA option and value, for the training step alone.
+        one_kernel: compile the loop over the steps into one piece of machine code, see
+            :func:`phenodl.compiler.one_kernel`.
+        unroll: steps that the compiled loop takes at each turn.
     """
 
     run_axis: Literal[0, -1] = 0
@@ -159,6 +162,8 @@ class Layout(NamedTuple):
     blocks: int | None = None
     memory: int = 2**30
     compiler_options: tuple[tuple[str, str | bool | int], ...] = ()
+    one_kernel: bool = False
+    unroll: int = 1
 
 
 Stop = Callable[[View], Bool[Array, ""]]

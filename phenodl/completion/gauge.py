@@ -11,8 +11,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from phenodl.models.factorization import Factors
 from phenodl.protocol import Transform
@@ -63,24 +62,43 @@ def orthogonalize(
         1
     """
     rows, inner = left.shape[:2]
-    columns = jnp.concatenate([left, jnp.swapaxes(right, 0, 1)])
-    columns = jnp.swapaxes(columns, 0, 1)  # (inner, rows and columns, *runs)
-    rounds = _tournament(inner)
+    columns = jnp.swapaxes(jnp.concatenate([left, jnp.swapaxes(right, 0, 1)]), 0, 1)
+    if inner % 2:  # an empty seat: whoever meets a zero column rests
+        columns = jnp.concatenate([columns, jnp.zeros_like(columns[:1])])
+    seated = jnp.split(columns, 2)
+    rounds = len(columns) - 1
     if inner <= _UNROLLED:
-        for pairs in rounds:
-            columns = _rotate(columns, pairs)
-    elif inner > 1:
-        columns, _ = jax.lax.scan(
-            lambda state, pairs: (_rotate(state, pairs), None), columns, jnp.asarray(rounds)
-        )
-    return jnp.swapaxes(columns[:, :rows], 0, 1), columns[:, rows:]
+        for _ in range(rounds):
+            seated = _play(*seated)
+    else:
+        seated = jax.lax.fori_loop(0, rounds, lambda _, seated: _play(*seated), tuple(seated))
+    columns = jnp.swapaxes(jnp.concatenate(seated)[:inner], 0, 1)
+    return columns[:rows], jnp.swapaxes(columns[rows:], 0, 1)
+
+
+def _play(
+    first: Float[Array, "half rows_and_columns *runs"],
+    second: Float[Array, "half rows_and_columns *runs"],
+) -> tuple[Array, Array]:
+    """Turns every column of one half against its opponent in the other, and moves all on by a seat.
+
+    One column keeps its seat and the others go around (the circle method): after as many rounds as
+    there are others everyone has met everyone once and is back.
+    """
+    first, second = _rotate(first, second)
+    if len(first) == 1:
+        return first, second
+    return (
+        jnp.concatenate([first[:1], second[:1], first[1:-1]]),
+        jnp.concatenate([second[1:], first[-1:]]),
+    )
 
 
 def _rotate(
-    columns: Float[Array, "inner rows_and_columns *runs"], pairs: Int[Array, "2 pairs"]
-) -> Float[Array, "inner rows_and_columns *runs"]:
+    first: Float[Array, "pairs rows_and_columns *runs"],
+    second: Float[Array, "pairs rows_and_columns *runs"],
+) -> tuple[Array, Array]:
     """Makes the columns of disjoint pairs orthogonal, by the smaller of the two angles."""
-    first, second = columns[pairs[0]], columns[pairs[1]]
     overlap = (first * second).sum(1)
     difference = (second * second).sum(1) - (first * first).sum(1)
     cotangent = difference / jnp.where(overlap == 0, 1.0, 2 * overlap)  # of twice the angle
@@ -88,19 +106,4 @@ def _rotate(
     tangent = sign / (jnp.abs(cotangent) + jnp.sqrt(1 + cotangent * cotangent))
     tangent = jnp.where(overlap == 0, 0.0, tangent)[:, None]
     cosine = jax.lax.rsqrt(1 + tangent * tangent)
-    turned = cosine * (first - tangent * second), cosine * (second + tangent * first)
-    return columns.at[pairs[0]].set(turned[0]).at[pairs[1]].set(turned[1])
-
-
-@functools.cache
-def _tournament(players: int) -> Int[np.ndarray, "rounds 2 pairs"]:
-    """Rounds of disjoint pairs in which everyone meets everyone once (the circle method)."""
-    seats = list(range(players + players % 2))
-    rounds = []
-    for _ in range(len(seats) - 1):
-        half = len(seats) // 2
-        pairs = zip(seats[:half], reversed(seats[half:]), strict=True)
-        # With an odd number the last seat is empty, and whoever meets it rests.
-        rounds.append([pair for pair in pairs if max(pair) < players])
-        seats[1:] = [seats[-1], *seats[1:-1]]
-    return np.array(rounds, int).reshape(len(rounds), -1, 2).swapaxes(1, 2)
+    return cosine * (first - tangent * second), cosine * (second + tangent * first)

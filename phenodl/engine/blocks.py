@@ -16,6 +16,7 @@ from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree
 
+from phenodl.compiler import one_kernel
 from phenodl.engine.step import (
     INIT,
     RUNNING,
@@ -87,7 +88,9 @@ def advance_block(
         return state, tuple(values if probe.emit == "step" else {} for probe, values in pairs)
 
     steps = begin + jnp.arange(span.count, dtype=begin.dtype)
-    state, history = jax.lax.scan(body, _enter(program, state), steps)
+    scan = functools.partial(jax.lax.scan, body, unroll=program.layout.unroll)
+    scan = one_kernel(scan) if program.layout.one_kernel else scan
+    state, history = scan(_enter(program, state), steps)
     state = _leave(program, state)
 
     def record(probe: Probe, values: dict[str, Array], last: dict[str, Array]) -> dict[str, Array]:

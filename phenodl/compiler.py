@@ -1,0 +1,75 @@
+"""Hints to XLA's CPU compiler where its own choices cost a tiny problem most of its time.
+
+The results do not depend on them but for rounding, and a compiler that does not know them passes
+them over.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+from jax.experimental.xla_metadata import set_xla_metadata
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+_LIBRARY_CALLS = {"ffi_call", "fft", "io_callback", "pure_callback", "sort", "top_k"} | {
+    *("cholesky", "eig", "eigh", "geqrf", "hessenberg", "householder_product", "lu", "schur"),
+    *("svd", "triangular_solve", "tridiagonal", "tridiagonal_solve"),
+}
+
+
+def one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Has a function compiled into one piece of machine code, loops and all.
+
+    XLA makes a kernel of every fusion and calls them one by one. A call costs 50 to 100 ns, which
+    for a block of 4 x 4 matrices is as much as the arithmetic. What calls a library (LAPACK, a
+    sort, a Python callback) cannot be part of a kernel: such a function is compiled as always.
+
+    Args:
+        function: from arrays to arrays, to be called under ``jax.jit``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> octuple = one_kernel(lambda x: jax.lax.fori_loop(0, 3, lambda _, y: 2 * y, x))
+        >>> float(jax.jit(octuple)(jnp.ones(())))
+        8.0
+    """
+    jitted = jax.jit(function)
+
+    def call(*arguments: Any) -> Any:
+        if not _LIBRARY_CALLS.isdisjoint(_primitives(jitted.trace(*arguments).jaxpr)):
+            return function(*arguments)
+        return set_xla_metadata(jitted(*arguments), inlineable="false", xla_cpu_small_call="true")
+
+    return call
+
+
+def computed_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Has the results of a function stored, instead of computed anew by all that read them.
+
+    Args:
+        function: from arrays to arrays; may be differentiated.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> float(jax.grad(computed_once(lambda x: x**2))(jnp.array(3.0)))
+        6.0
+    """
+    jitted = jax.jit(function)
+
+    def call(*arguments: Any) -> Any:
+        return set_xla_metadata(jitted(*arguments), inlineable="false")
+
+    return call
+
+
+def _primitives(jaxpr: Jaxpr | ClosedJaxpr) -> Iterator[str]:
+    """The names of all operations, those inside of loops and branches too."""
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name
+        for part in jax.tree.leaves(equation.params, is_leaf=_is_jaxpr):
+            if _is_jaxpr(part):
+                yield from _primitives(part)
+
+
+def _is_jaxpr(part: Any) -> bool:
+    return isinstance(part, Jaxpr | ClosedJaxpr)
