@@ -209,6 +209,99 @@ def exact(value: float) -> Estimate:
     return Estimate(float(value), (float(value), float(value)))
 
 
+def share_claim(
+    id: str,
+    statement: str,
+    source: str,
+    met: ArrayLike,
+    target: Target,
+    expected: Verdict = "holds",
+) -> Claim:
+    """A claim about the share of instances that meet a condition, with the interval of `share`.
+
+    Args:
+        id: of the claim.
+        statement: of the claim; it says what is counted.
+        source: of the claim.
+        met: one entry per independent instance. Runs that share an instance stand or fall together:
+            ``met.reshape(instances, -1).all(1)``.
+        target: for the share.
+        expected: the verdict that is known.
+
+    Raises:
+        ValueError: ``met`` has more than one axis.
+
+    Example:
+        >>> always = share_claim("toys/so", "It is so.", "TOY", [True] * 80, Target(">=", 0.95))
+        >>> always.measured, always.n, always.verdict
+        (1.0, 80, 'holds')
+    """
+    met = np.asarray(met, bool)
+    if met.ndim != 1:
+        raise ValueError(f"met must have one entry per instance, got the shape {met.shape}")
+    estimate = share(int(met.sum()), met.size)
+    return Claim(id, statement, source, *estimate, met.size, target, expected)
+
+
+def bootstrap_claim(
+    id: str,
+    statement: str,
+    source: str,
+    values: ArrayLike,
+    target: Target,
+    statistic: Callable[[np.ndarray], Any] = np.median,
+    expected: Verdict = "holds",
+) -> Claim:
+    """A claim about a statistic over instances, with the interval of `bootstrap`.
+
+    Args:
+        id: of the claim.
+        statement: of the claim; it says what is counted.
+        source: of the claim.
+        values: one row per independent instance; runs that share an instance share its row.
+        target: for the statistic.
+        statistic: ``statistic(values) -> number``.
+        expected: the verdict that is known.
+
+    Example:
+        >>> slopes = [0.9, 1.0, 1.0, 1.1]
+        >>> near_one = Target("in", (0.8, 1.2))
+        >>> linear = bootstrap_claim("toys/linear", "It is linear.", "TOY", slopes, near_one)
+        >>> linear.measured, linear.n, linear.verdict
+        (1.0, 4, 'holds')
+    """
+    values = np.asarray(values)
+    estimate = bootstrap(values, statistic)
+    return Claim(id, statement, source, *estimate, len(values), target, expected)
+
+
+def exact_claim(
+    id: str,
+    statement: str,
+    source: str,
+    value: float,
+    n: int,
+    target: Target,
+    expected: Verdict = "holds",
+) -> Claim:
+    """A claim about one number without sampling error, with the interval of `exact`.
+
+    Args:
+        id: of the claim.
+        statement: of the claim; it says what is counted.
+        source: of the claim.
+        value: the number.
+        n: of what it was found from.
+        target: for the number.
+        expected: the verdict that is known.
+
+    Example:
+        >>> exact_claim("toys/zero", "It is 0.", "TOY §1", 0.0, 12, Target("<=", 0.0)).verdict
+        'holds'
+    """
+    return Claim(id, statement, source, *exact(value), n, target, expected)
+
+
 def _number(value: Any) -> Any:
     return math.nan if value is None else value
 

@@ -79,6 +79,9 @@ def product(
     """
     if not jnp.issubdtype(jnp.asarray(key).dtype, jax.dtypes.prng_key):
         raise ValueError("key must be a typed key, jax.random.key(0)")
+    for name in axes:
+        if name in RESERVED or name.startswith("step_"):
+            raise ValueError(f"axis {name!r}: results use this name for themselves")
     if "seed" in axes:
         axes["seed"] = np.atleast_1d(axes["seed"])
     shared = {name: value for name, value in axes.items() if _is_number(value)}
@@ -137,6 +140,4 @@ def _coordinates(name: str, value: Any) -> np.ndarray:
         and (coordinates < 2**32).all()
     ):
         raise ValueError("axis 'seed' must hold integers in [0, 2**32)")
-    if name in RESERVED or name.startswith("step_"):
-        raise ValueError(f"axis {name!r}: results use this name for themselves")
     return coordinates

@@ -12,9 +12,6 @@ from jaxtyping import Bool, Float, Int
 from phenodl import completion
 from phenodl.data.matrices import connectivity_family
 
-CONVERGED = 1e-12
-"""Loss per observed entry up to which a solution is trusted: its entries are right to 1e-6."""
-
 
 class Connected(NamedTuple):
     """Instances whose observation graph is connected and whose minimum rank is known.

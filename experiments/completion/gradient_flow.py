@@ -13,6 +13,9 @@ from phenodl.completion.polish import polish
 from phenodl.models import factorization
 from phenodl.optim import flow
 
+CONVERGED = 1e-12
+"""Loss per observed entry up to which a solution is trusted: its entries are right to 1e-6."""
+
 
 @functools.cache
 def training(

@@ -18,11 +18,11 @@ from phenodl.completion.manifolds import (
     component_distances,
     component_members,
     distances,
-    imbalance,
     place,
     rotate,
 )
 from phenodl.completion.norms import (
+    effective_number,
     effective_rank,
     nuclear_norm,
     numerical_rank,
@@ -30,6 +30,7 @@ from phenodl.completion.norms import (
 )
 from phenodl.completion.plateaus import Plateaus, find_plateaus, history, spectra
 from phenodl.completion.rank_bounds import MinimumRank, minimum_rank
+from phenodl.models.factorization import imbalance
 
 __all__ = [
     "CONNECTIVITIES",
@@ -45,6 +46,7 @@ __all__ = [
     "component_members",
     "component_nuclear_norm",
     "distances",
+    "effective_number",
     "effective_rank",
     "find_plateaus",
     "graph_of_entries",

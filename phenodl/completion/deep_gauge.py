@@ -35,7 +35,9 @@ def orthogonalize_pairs(factors: Factors) -> Factors:
     """One sweep of one-sided Jacobi rotations per adjacent pair, from left to right.
 
     Where the factors are balanced, A_lᵀ A_l = A_{l+1} A_{l+1}ᵀ, the columns of A_l and the rows of
-    A_{l+1} become orthogonal together, and repeated sweeps make the inner factors diagonal.
+    A_{l+1} become orthogonal together. If the singular values are distinct too, repeated sweeps
+    leave one entry in each row and column of a square inner factor: its singular values, in an
+    order that each factor chooses for itself.
 
     Args:
         factors: of one run, or of a block of runs with the runs last.

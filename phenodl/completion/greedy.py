@@ -20,11 +20,12 @@ from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import ArrayLike
 
 from phenodl import sweep
-from phenodl.completion.manifolds import given_start
+from phenodl.completion import probes
+from phenodl.completion.low_rank_fit import observed
 from phenodl.models import factorization
-from phenodl.models.factorization import Factors
+from phenodl.models.factorization import Factors, given_start
 from phenodl.optim import flow
-from phenodl.protocol import Method, Probe, Problem, Stop, View
+from phenodl.protocol import Method, Problem, Stop, View
 from phenodl.results import collect
 from phenodl.sweep import Runs
 from phenodl.training import train
@@ -87,7 +88,8 @@ def greedy_low_rank(
             trains, :func:`path_of` gives the path again.
 
     Raises:
-        ValueError: the shapes disagree, ``stages`` is out of range, or precision is single.
+        ValueError: the shapes disagree, an observed entry is not finite, ``stages`` is out of
+            range, or precision is single.
 
     Example:
         >>> with jax.enable_x64(True):
@@ -95,12 +97,7 @@ def greedy_low_rank(
         >>> (path.W[0, 0] + 0.0).round(9).tolist()
         [[2.0, 0.0], [0.0, 0.0]]
     """
-    mask = np.asarray(mask, bool)
-    target = np.where(mask, np.asarray(target, float), 0.0)
-    if target.ndim != 3 or mask.shape != target.shape:
-        raise ValueError(
-            f"target and mask must be (instances, rows, columns), got {target.shape}, {mask.shape}"
-        )
+    target, mask = observed(target, mask)
     count, rows, columns = target.shape
     inner = min(rows, columns)
     depth = inner if stages is None else stages
@@ -139,8 +136,8 @@ def flow_from_start(tolerance: float, /) -> tuple[Problem, Mapping[str, Any]]:
     """Gradient flow of the squared loss from given parameters until it is stationary.
 
     Each instance has its ``start`` beside ``target`` and ``mask``, see
-    :func:`phenodl.completion.manifolds.given_start`. The last factors are recorded, as ``A`` and
-    ``B``, with ``mean_loss``. Equal tolerances give the same objects, and so a shared compilation.
+    :func:`phenodl.models.factorization.given_start`. What :func:`phenodl.completion.probes.factors`
+    measures is recorded. Equal tolerances give the same objects, and so a shared compilation.
 
     Args:
         tolerance: norm of the gradient at which a run ends.
@@ -150,9 +147,8 @@ def flow_from_start(tolerance: float, /) -> tuple[Problem, Mapping[str, Any]]:
     """
     training = {
         "method": flow.rk4(factorization.safe_step()),
-        "probes": (Probe(_measure, emit="end"),),
+        "probes": (probes.factors(),),
         "stop": stationary(tolerance),
-        "chunk": 2000,
         "layout": factorization.small_layout(),
     }
     return factorization.problem()._replace(init=given_start), MappingProxyType(training)
@@ -226,11 +222,6 @@ def _add_latent(
     return Factors(
         factors.A.at[:, latent].set(length * left), factors.B.at[latent].set(length * right)
     )
-
-
-def _measure(state: tuple[()], view: View) -> tuple[tuple[()], dict[str, Array]]:
-    mean_loss = factorization.mean_loss(view.objective.loss, view.batch["mask"])
-    return state, {"A": view.params.A, "B": view.params.B, "mean_loss": mean_loss}
 
 
 def _train(name: str, problem: Problem, method: Method, runs: Runs, **training: Any) -> xr.Dataset:

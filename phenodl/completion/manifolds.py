@@ -9,11 +9,10 @@ of its own: its rows and columns of W_aug. The functions take one factorization;
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int
 
 from phenodl.completion.graph import ObservationGraph
 from phenodl.models.factorization import Factors, stacked
-from phenodl.protocol import Data, Hyper
 
 
 def distances(factors: Factors) -> Float[Array, " inner"]:
@@ -117,34 +116,6 @@ def rotate(factors: Factors, rotation: Float[Array, "inner inner"]) -> Factors:
         [[2.0, 1.0]]
     """
     return Factors(factors.A @ rotation, rotation.T @ factors.B)
-
-
-def imbalance(factors: Factors) -> Float[Array, "inner inner *runs"]:
-    """Aᵀ A - B Bᵀ, which the flow of any loss of W conserves (Arora, Cohen, Hazan, ICML 2018).
-
-    It takes a block of runs along the last axis as well.
-
-    Example:
-        >>> imbalance(Factors(jnp.array([[3.0]]), jnp.array([[1.0, 2.0]]))).tolist()
-        [[4.0]]
-    """
-    a, b = factors
-    return (a[:, :, None] * a[:, None]).sum(0) - (b[:, None] * b[None]).sum(2)
-
-
-def given_start(key: Key[Array, ""], data: Data, hyper: Hyper) -> Factors:
-    """An initialiser for runs that start from parameters of their own, the data's ``start``.
-
-    ``problem()._replace(init=given_start)`` trains what :func:`place` has made, with ``start``
-    beside ``target`` and ``mask`` on the axis of instances.
-
-    Example:
-        >>> start = Factors(jnp.ones((2, 1)), jnp.ones((1, 2)))
-        >>> given_start(None, {"start": start}, {}) is start
-        True
-    """
-    del key, hyper
-    return data["start"]
 
 
 def _distances(matrix: Float[Array, "*batch vertices inner"]) -> Float[Array, "*batch inner"]:

@@ -41,16 +41,25 @@ def nuclear_norm(matrix: Float[Array, "*batch rows columns"]) -> Float[Array, "*
 
 
 def effective_rank(matrix: Float[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
-    """The exponential of the entropy of the normalised singular values (Roy and Vetterli, 2007).
-
-    It grows smoothly from 1 (rank one) to the number of singular values (all equal). The zero
-    matrix has effective rank 0.
+    """The effective number of singular values (Roy and Vetterli, 2007); 0 of the zero matrix.
 
     Example:
         >>> float(effective_rank(jnp.eye(4)).round(3))
         4.0
     """
-    values = singular_values(matrix)
+    return effective_number(singular_values(matrix))
+
+
+def effective_number(values: Float[Array, "*batch side"]) -> Float[Array, "*batch"]:
+    """The exponential of the entropy of non-negative values, normalised to a sum of 1.
+
+    It grows smoothly from 1 (a single one is positive) to their number (all equal). Where all are
+    zero it is 0.
+
+    Example:
+        >>> float(effective_number(jnp.array([1.0, 1.0, 0.0])).round(3))
+        2.0
+    """
     total = values.sum(-1, keepdims=True)
     share = values / jnp.where(total > 0, total, 1)
     entropy = -jnp.where(share > 0, share * jnp.log(jnp.where(share > 0, share, 1)), 0.0).sum(-1)

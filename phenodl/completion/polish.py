@@ -17,8 +17,14 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from phenodl import runs_last
-from phenodl.completion.manifolds import imbalance
-from phenodl.models.factorization import Factors, Observations, mean_loss, residual, squared_loss
+from phenodl.models.factorization import (
+    Factors,
+    Observations,
+    imbalance,
+    mean_loss,
+    residual,
+    squared_loss,
+)
 from phenodl.protocol import Transform
 
 _LEFT = 1e-10
@@ -39,6 +45,9 @@ def polish(
     """Moves runs whose loss is small already to the exact fit next to them.
 
     One Runge-Kutta step along the path, then Gauss-Newton steps of least norm for what is left.
+
+    Loss and residual are those of the squared error, whatever the problem's own loss may be: for
+    a loss without a minimum at the exact fit, such as the logistic one, there is nothing to polish.
 
     A run takes the result only if the step has followed the path, as the loss at its end and what
     the path conserves tell. A run at a plateau close to a fit, or in a valley that bends, goes on

@@ -105,14 +105,14 @@ def product(factors: Factors) -> Float[Array, "rows columns *runs"]:
 def imbalances(factors: Factors) -> tuple[Float[Array, "inner inner *runs"], ...]:
     """A_lᵀ A_l - A_{l+1} A_{l+1}ᵀ for every adjacent pair, which gradient flow conserves.
 
-    The law holds for every loss of W (Arora, Cohen, Hazan, ICML 2018, arXiv 1802.06509).
+    See :func:`phenodl.models.factorization.imbalance`.
 
     Example:
         >>> imbalances((jnp.ones((2, 1)), jnp.ones((1, 1)), jnp.ones((1, 3))))[0].tolist()
         [[1.0]]
     """
     return tuple(
-        _times(jnp.swapaxes(left, 0, 1), left) - _times(right, jnp.swapaxes(right, 0, 1))
+        factorization.imbalance(factorization.Factors(left, right))
         for left, right in itertools.pairwise(factors)
     )
 

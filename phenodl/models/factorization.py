@@ -106,10 +106,27 @@ def problem(inner_width: int | None = None, entry_loss: EntryLoss = squared_erro
         )
 
     def loss(factors: Factors, data: Observations) -> Float[Array, "*runs"]:
-        errors = entry_loss(product(factors), data["target"])
-        return jnp.where(data["mask"], errors, 0.0).sum((0, 1))
+        mask = data["mask"]
+        # A NaN must not enter: the gradient would hold 0 times NaN, though the loss is masked.
+        errors = entry_loss(product(factors), jnp.where(mask, data["target"], 0.0))
+        return jnp.where(mask, errors, 0.0).sum((0, 1))
 
     return Problem(init=init, loss=squared_loss if entry_loss is squared_error else loss)
+
+
+def given_start(key: Key[Array, ""], data: Data, hyper: Hyper) -> Factors:
+    """An initialiser for runs that start from parameters of their own, the data's ``start``.
+
+    ``problem()._replace(init=given_start)`` trains them, with ``start`` beside ``target`` and
+    ``mask`` on the axis of instances.
+
+    Example:
+        >>> start = Factors(jnp.ones((2, 1)), jnp.ones((1, 2)))
+        >>> given_start(None, {"start": start}, {}) is start
+        True
+    """
+    del key, hyper
+    return data["start"]
 
 
 def product(factors: Factors) -> Float[Array, "rows columns *runs"]:
@@ -134,6 +151,20 @@ def stacked(factors: Factors) -> Float[Array, "rows_and_columns inner *runs"]:
         (6, 3)
     """
     return jnp.concatenate([factors.A, jnp.swapaxes(factors.B, 0, 1)])
+
+
+def imbalance(factors: Factors) -> Float[Array, "inner inner *runs"]:
+    """Aᵀ A - B Bᵀ, which gradient flow conserves, for every mask and every loss of W.
+
+    The law is due to Arora, Cohen, Hazan, ICML 2018 (arXiv 1802.06509).
+
+    Example:
+        >>> imbalance(Factors(jnp.array([[3.0]]), jnp.array([[1.0, 2.0]]))).tolist()
+        [[4.0]]
+    """
+    a, b = factors
+    gram_a, gram_b = Factors(jnp.swapaxes(a, 0, 1), a), Factors(b, jnp.swapaxes(b, 0, 1))
+    return product(gram_a) - product(gram_b)
 
 
 def residual(factors: Factors, data: Observations) -> Float[Array, "rows columns *runs"]:

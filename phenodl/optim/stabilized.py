@@ -3,8 +3,8 @@
 While a run lingers at a saddle or creeps along a flat valley, its fast directions are at rest, yet
 they limit the step of an explicit method to about 1 / λ_max. The Hessian is symmetric, so stability
 matters on the real axis alone, and there s stages of Chebyshev type reach as far as 2/3 s²
-(Sommeijer, Shampine, Verwer, J. Comput. Appl. Math. 88, 1998): per gradient, ten times as far as
-the classical method with 16 stages.
+(Sommeijer, Shampine, Verwer, J. Comput. Appl. Math. 88, 1998). With s = 16 that is, per gradient,
+14 times as far as the classical Runge-Kutta method of fourth order: 167 / 17 against 2.785 / 4.
 """
 
 import functools

@@ -38,7 +38,7 @@ def test_product_and_imbalance_are_kept(rng):
         np.testing.assert_allclose(many[..., 2], one, rtol=1e-12, atol=1e-12)
 
 
-def test_inner_factors_of_balanced_products_become_diagonal(rng):
+def test_inner_factors_of_balanced_products_keep_one_entry_per_row_and_column(rng):
     # Balanced: A_1 = U S Q_1ᵀ, A_2 = Q_1 S Q_2ᵀ, A_3 = Q_2 S Vᵀ.
     u, q1, q2, v = np.linalg.qr(rng.standard_normal((4, 4, 4)))[0]
     s = np.diag([3.0, 1.0, 0.2, 0.05])

@@ -74,6 +74,8 @@ def test_bad_arguments_are_named(x64):
     data = np.ones((1, 2, 3)), np.ones((1, 2, 3), bool)
     with pytest.raises(ValueError, match="target and mask must be"):
         greedy.greedy_low_rank(data[0][0], data[1][0])
+    with pytest.raises(ValueError, match="target must be finite where it is observed"):
+        greedy.greedy_low_rank(data[0] * np.nan, data[1])
     with pytest.raises(ValueError, match="stages must be in"):
         greedy.greedy_low_rank(*data, stages=3)
     with jax.enable_x64(False), pytest.raises(ValueError, match="double precision"):

@@ -52,7 +52,7 @@ def test_the_change_has_least_norm(x64):
 
     step = -np.linalg.pinv(jax.jacobian(residual)(flat), rcond=1e-10) @ residual(flat)
     change = jax.flatten_util.ravel_pytree(fit)[0] - flat
-    np.testing.assert_allclose(change, step, atol=1e-6 * np.linalg.norm(step))
+    np.testing.assert_allclose(change, step, atol=1e-6 * float(np.linalg.norm(step)))
 
 
 def test_the_balance_of_the_factors_is_conserved(x64):

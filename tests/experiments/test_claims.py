@@ -5,7 +5,18 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.claims import Claim, Target, bootstrap, dumps, exact, loads, share
+from experiments.claims import (
+    Claim,
+    Target,
+    bootstrap,
+    bootstrap_claim,
+    dumps,
+    exact,
+    exact_claim,
+    loads,
+    share,
+    share_claim,
+)
 
 
 def claim(**changes):
@@ -114,6 +125,41 @@ def test_bootstrap_of_no_run_is_undetermined():
 def test_an_exact_number_is_always_decided():
     assert claim(**exact(0.75)._asdict()).verdict == "holds"
     assert claim(**exact(0.7499)._asdict()).verdict == "fails"
+
+
+TEXT = ("toys/claim", "Something is so.", "TOY §1")
+
+
+def test_a_claim_about_a_share_counts_instances():
+    runs = np.ones((20, 3), bool)
+    runs[4, 1] = False  # one run of three: the instance does not meet the condition
+    counted = share_claim(*TEXT, runs.all(1), Target(">=", 0.7), expected="undetermined")
+    expected = scipy.stats.binomtest(19, 20).proportion_ci(0.95, method="exact")
+    assert (counted.id, counted.statement, counted.source) == TEXT
+    assert (counted.measured, counted.n, counted.expected) == (0.95, 20, "undetermined")
+    np.testing.assert_allclose(counted.interval, (expected.low, expected.high), atol=1e-11)
+    assert counted.verdict == "holds"
+    with pytest.raises(ValueError, match=r"one entry per instance, got the shape \(20, 3\)"):
+        share_claim(*TEXT, runs, Target(">=", 0.7))
+
+
+def test_a_claim_about_a_statistic_resamples_instances():
+    # Ten runs of one instance say no more than one of them.
+    values = np.random.default_rng(2).normal(1.0, 0.5, 40)
+    one = bootstrap_claim(*TEXT, values, Target(">", 0.5), np.mean)
+    many = bootstrap_claim(*TEXT, np.repeat(values[:, None], 10, 1), Target(">", 0.5), np.mean)
+    assert one.measured == pytest.approx(values.mean())
+    assert one.n == many.n == 40
+    np.testing.assert_allclose(many.interval, one.interval, rtol=1e-12)
+    assert bootstrap_claim(*TEXT, [1.0, 5.0, 2.0], Target(">", 0.5)).measured == 2.0
+    assert bootstrap_claim(*TEXT, [], Target(">", 0.5)).verdict == "undetermined"
+
+
+def test_a_claim_about_an_exact_number_keeps_what_it_is_given():
+    found = exact_claim(*TEXT, 0.75, 12, Target("<=", 0.5), expected="fails")
+    assert found == claim(
+        measured=0.75, interval=(0.75, 0.75), n=12, target=Target("<=", 0.5), expected="fails"
+    )
 
 
 def test_json_has_exactly_the_fields_of_the_contract_and_comes_back():

@@ -10,6 +10,9 @@ from recorders import InMemory
 from experiments.completion.connectivity import run
 from experiments.completion.connectivity.config import EXPERIMENT, Config
 from experiments.completion.connectivity.outcome import (
+    MET,
+    NOT_MET,
+    UNDECIDED,
     dynamics_condition,
     instances,
     measure,
@@ -75,9 +78,14 @@ def test_the_condition_asks_for_the_best_fit_of_every_rank():
     losses[1, 0] *= 1.01
     losses[2, 1] *= 1.01
     losses[3, 2] = 1e-10
-    condition = dynamics_condition(family, family.rank, losses)
-    np.testing.assert_array_equal(condition, [True, False, False, False])
-    np.testing.assert_array_equal(dynamics_condition(family, np.full(4, 2), losses), [False] * 4)
+    at_rest = np.ones((4, 3), bool)
+    condition = dynamics_condition(family, family.rank, losses, at_rest)
+    assert condition.tolist() == [MET, NOT_MET, NOT_MET, NOT_MET]
+    assert set(dynamics_condition(family, np.full(4, 2), losses, at_rest)) == {NOT_MET}
+
+    at_rest[1, 0] = at_rest[2, 2] = at_rest[3, 1:] = False
+    condition = dynamics_condition(family, family.rank, losses, at_rest)
+    assert condition.tolist() == [MET, UNDECIDED, NOT_MET, UNDECIDED]
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +136,6 @@ def test_runs_that_have_not_converged_leave_claims_undetermined(x64, trained):
     analysis = run.analyze(SMALL, {**trained, "flow": flow})
     verdicts = {claim.id.partition("/")[2]: claim.verdict for claim in analysis.claims}
     assert verdicts.pop("converged") == "fails"
-    del verdicts["condition-common"]  # of the data and not of these runs
     assert set(verdicts.values()) == {"undetermined"}
     assert len(analysis.figures) == 3
 

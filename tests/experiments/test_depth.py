@@ -79,7 +79,7 @@ def test_trained_products_fit(x64, trained):
 def test_claims_tables_and_figures(x64, trained, tmp_path):
     analysis = run.analyze(SMALL, trained)
     claims = {claim.id.removeprefix(f"{EXPERIMENT.name}/"): claim for claim in analysis.claims}
-    assert len(claims) == len(analysis.claims) == 14
+    assert len(claims) == len(analysis.claims) == 16
     assert claims["three-always"].expected == "fails"
     instances = connected_instances(SMALL.seed, SMALL.masks_per_size)
     two, three = (measure(instances, trained[NAMES[depth]].isel(init_std=1)) for depth in (2, 3))
@@ -87,6 +87,12 @@ def test_claims_tables_and_figures(x64, trained, tmp_path):
     expected = three.within_truth[both].mean() - two.within_truth[both].mean()
     assert claims["three-against-two"].measured == pytest.approx(expected)
     assert claims["three-against-two"].n == both.sum()
+    four, three = (measure(instances, trained[NAMES[depth]].isel(init_std=0)) for depth in (4, 3))
+    at_least = np.where(four.converged, four.within_truth, False).mean()
+    at_most = np.where(three.converged, three.within_truth, True).mean()
+    cautious = claims["four-against-three-cautious"]
+    assert cautious.measured == pytest.approx(at_least - at_most)
+    assert cautious.n == len(instances.rank)
     assert len(analysis.tables["depths"]) == 5
     for name, figure in analysis.figures.items():
         figure.savefig(tmp_path / f"{name}.png")

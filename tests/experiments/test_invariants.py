@@ -9,8 +9,14 @@ from recorders import InMemory
 
 from experiments.completion.invariants import flow, run
 from experiments.completion.invariants.config import EXPERIMENT, Config
-from experiments.completion.invariants.outcome import conserved, departure, orders
-from experiments.completion.invariants.starts import BASES, THIN, on_every_mask, on_manifolds
+from experiments.completion.invariants.outcome import by_mask, conserved, departure, orders
+from experiments.completion.invariants.starts import (
+    BASES,
+    THIN,
+    of_kind,
+    on_every_mask,
+    on_manifolds,
+)
 from phenodl.models.factorization import Factors
 
 SMALL = Config(seed=5, masks=4, placed=3, long_placed=2, long_steps=3000)
@@ -24,6 +30,10 @@ def test_starts_have_the_rank_they_claim(x64):
     starts = on_every_mask(SMALL)
     assert len(starts.rank) == 4 * 6 * 3
     np.testing.assert_array_equal(np.linalg.matrix_rank(augmented(starts), rtol=1e-10), starts.rank)
+    for some, runs in ((starts, 18), (of_kind(starts, THIN), 3)):
+        number = by_mask((some.mask.reshape(-1, 16) * 2 ** np.arange(16)).sum(1), SMALL.masks)
+        assert number.shape == (4, runs)
+        np.testing.assert_array_equal(number, np.repeat(number[:, :1], runs, axis=1))
     thin = starts.kind == THIN
     assert np.all(np.linalg.matrix_rank(starts.start.A[thin]) == 1)
     logistic = starts.loss == list(flow.ENTRY_LOSSES).index("logistic")
@@ -116,7 +126,7 @@ def test_claims_and_figures_of_a_small_run(x64, trained, tmp_path):
     analysis = run.analyze(SMALL, trained)
     claims = {claim.id.removeprefix(f"{EXPERIMENT.name}/"): claim for claim in analysis.claims}
     assert claims["rank"].measured == 1
-    assert claims["rank"].n == 72
+    assert claims["rank"].n == claims["rank-of-one-factor"].n == claims["balance"].n == 4
     assert claims["rank-of-one-factor"].measured == 1
     assert claims["aligned"].measured == 0
     assert claims["rotated"].measured >= 2 / 3

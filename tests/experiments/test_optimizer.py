@@ -122,7 +122,7 @@ def test_solutions_fit_the_observed_entries(x64, trained):
 def test_claims_tables_and_figures(x64, trained, tmp_path):
     analysis = run.analyze(SMALL, trained)
     claims = {claim.id.removeprefix(f"{EXPERIMENT.name}/"): claim for claim in analysis.claims}
-    assert len(claims) == len(analysis.claims) == 12
+    assert len(claims) == len(analysis.claims) == 15
     flow, adam = trained["flow"].W.values, trained["adam"].W.values[:, 0]
     distance = np.linalg.norm(adam - flow, axis=(1, 2)) / np.linalg.norm(flow, axis=(1, 2))
     fitted = (trained["flow"].mean_loss.values <= 1e-12) & (
@@ -130,6 +130,8 @@ def test_claims_tables_and_figures(x64, trained, tmp_path):
     )
     assert claims["adam-far"].measured == pytest.approx(np.median(distance[fitted]))
     assert claims["adam-far"].n == fitted.sum()
+    adam_fits = trained["adam"].mean_loss.values.max(1) <= 1e-12
+    assert claims["converged-adam"].measured == (adam_fits & fitted).mean()
     descent = claims["descent-largest"].measured
     assert descent < claims["adam-far"].measured
     assert len(analysis.tables["optimizers"]) == 10

@@ -62,6 +62,16 @@ def test_loss_and_gradient_against_matrix_calculus(rng, depth):
                 np.testing.assert_allclose(grads[place], expected, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("entry_loss", [factorization.huber, factorization.logistic])
+def test_unobserved_targets_are_not_read(rng, entry_loss):
+    factors, data = draw(rng, 3), draw_data(rng)
+    loss = deep_factorization.problem(3, entry_loss=entry_loss).loss
+    evaluate = jax.jit(lambda data: value_and_grad(lambda each: loss(each, data))(factors))
+    assert np.isnan(data["target"]).any()
+    filled = data | {"target": jnp.where(data["mask"], data["target"], 7.0)}
+    jax.tree.map(np.testing.assert_array_equal, evaluate(data), evaluate(filled))
+
+
 def test_depth_two_is_the_two_layer_model(rng):
     data, hyper = draw_data(rng, runs=()), {"init_std": jnp.asarray(0.3)}
     for width in (None, 7):

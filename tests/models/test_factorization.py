@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,21 +39,48 @@ def test_product_and_stack_of_one_run_and_of_a_block(block):
     np.testing.assert_array_equal(stacked[:ROWS], factors.A)
 
 
-def test_loss_and_gradient_against_matrix_calculus(block):
+def huber(w, m):
+    pull = np.clip(w - m, -1, 1)
+    return pull * (w - m) - 0.5 * pull**2, pull
+
+
+# Of each entry loss, by NumPy: the loss and its derivative in w.
+ENTRY_LOSSES = {
+    factorization.squared_error: lambda w, m: (0.5 * (w - m) ** 2, w - m),
+    factorization.huber: huber,
+    factorization.logistic: lambda w, m: (np.log1p(np.exp(-m * w)), -m / (1 + np.exp(m * w))),
+}
+
+
+@pytest.mark.parametrize("entry_loss", ENTRY_LOSSES)
+def test_loss_and_gradient_against_matrix_calculus(block, entry_loss):
     factors, data = block
 
     @jax.jit
     def evaluate(factors, data):
-        return value_and_grad(functools.partial(factorization.squared_loss, data=data))(factors)
+        loss = factorization.problem(entry_loss=entry_loss).loss
+        return value_and_grad(lambda factors: loss(factors, data))(factors)
 
     of_block = evaluate(factors, data)
     for number in range(RUNS):
         a, b = (np.asarray(leaf) for leaf in run(factors, number))
-        residual = np.nan_to_num(a @ b - np.asarray(data["target"])[..., number], nan=0.0)
+        errors, slope = ENTRY_LOSSES[entry_loss](a @ b, np.asarray(data["target"])[..., number])
+        slope = np.nan_to_num(slope, nan=0.0)
         for loss, grads in (run(of_block, number), evaluate(*run(block, number))):
-            np.testing.assert_allclose(loss, 0.5 * np.sum(residual**2), rtol=1e-13)
-            np.testing.assert_allclose(grads.A, residual @ b.T, rtol=1e-12, atol=1e-12)
-            np.testing.assert_allclose(grads.B, a.T @ residual, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(loss, np.nansum(errors), rtol=1e-13)
+            np.testing.assert_allclose(grads.A, slope @ b.T, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(grads.B, a.T @ slope, rtol=1e-12, atol=1e-12)
+
+
+def test_imbalance_of_one_run_and_of_a_block(block):
+    factors, _ = block
+    imbalances = factorization.imbalance(factors)
+    for number in range(RUNS):
+        one = run(factors, number)
+        a, b = (np.asarray(leaf) for leaf in one)
+        expected = a.T @ a - b @ b.T
+        np.testing.assert_allclose(imbalances[..., number], expected, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(factorization.imbalance(one), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_mean_loss_counts_observed_entries_per_run(block):

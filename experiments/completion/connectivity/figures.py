@@ -9,7 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from experiments.claims import share
-from experiments.completion.connectivity.outcome import MINIMAL, Connected, Outcome, Reference
+from experiments.completion.connectivity.outcome import (
+    MET,
+    MINIMAL,
+    ConnectedOutcome,
+    Outcome,
+    Reference,
+)
 from phenodl import plots
 from phenodl.completion import CONNECTIVITIES
 
@@ -63,16 +69,16 @@ def nuclear_norm(known: Reference, outcome: Outcome, stds: Sequence[float], star
     return fig
 
 
-def small_starts(connected: Connected, stds: Sequence[float]) -> Figure:
-    """How often connected data lead to the minimum rank from ever smaller starts, and who fails."""
+def small_starts(connected: ConnectedOutcome, stds: Sequence[float], start: int) -> Figure:
+    """How often connected data lead to the minimum rank from smaller starts, and what fails."""
     places = np.arange(len(stds))
     order = np.argsort(stds)[::-1]
     with plots.style():
         fig, (left, right) = plots.figure(1, 2, height=2.9)
         for label, members in {
-            "all connected": np.ones_like(connected.condition),
-            "flow on each $\\Omega_k$ ends at the best fit": connected.condition,
-            "it does not": ~connected.condition,
+            "all connected": np.ones(len(connected.condition), bool),
+            "flow on each $\\Omega_k$ ends at the best fit": connected.condition == MET,
+            "it does not, or still moves": connected.condition != MET,
         }.items():
             _draw_shares(left, places, connected, members, order, f"{label} (n = {members.sum()})")
         left.set(ylabel="share with minimum rank", ylim=(0, 1.04))
@@ -80,15 +86,13 @@ def small_starts(connected: Connected, stds: Sequence[float]) -> Figure:
 
         last = order[-1]
         missed = connected.converged[:, last] & ~connected.minimal_rank[:, last]
-        for label, members in {
-            "all others": ~missed,
-            "rank missed from the smallest std": missed,
-        }.items():
+        growth = connected.largest / connected.largest[:, [start]]
+        for label, members in {"all others": ~missed, "rank missed at the end": missed}.items():
             if members.any():
-                largest = connected.largest[members][:, order]
                 text = f"{label} (n = {members.sum()})"
-                plots.band(right, places, largest, marker="o", markersize=3, label=text)
-        right.set(yscale="log", ylabel="largest singular value of W")
+                drawn = growth[members][:, order]
+                plots.band(right, places, drawn, marker="o", markersize=3, label=text)
+        right.set(yscale="log", ylabel=f"largest singular value over that at {stds[start]:g}")
         right.yaxis.set_major_formatter("{x:g}")
         right.yaxis.set_minor_formatter("{x:g}")
         right.legend(loc="lower left", bbox_to_anchor=(-0.1, 1.0))
@@ -101,7 +105,7 @@ def small_starts(connected: Connected, stds: Sequence[float]) -> Figure:
 def _draw_shares(
     axis: Axes,
     places: Int[np.ndarray, " stds"],
-    connected: Connected,
+    connected: ConnectedOutcome,
     members: Bool[np.ndarray, " instances"],
     order: Int[np.ndarray, " stds"],
     label: str,

@@ -9,17 +9,18 @@ import xarray as xr
 from jaxtyping import Bool, Float, Int
 
 from experiments.completion.connectivity.config import Config
+from experiments.completion.gradient_flow import CONVERGED
 from phenodl import completion
 from phenodl.completion import Connectivity, ObservationGraph
 from phenodl.completion.greedy import GreedyPath
 from phenodl.completion.low_rank_fit import best_fit
 from phenodl.data.matrices import Instances, connectivity_family
 
-CONVERGED = 1e-12
-"""Loss per observed entry up to which a solution is trusted: its entries are right to 1e-6."""
-
 MINIMAL = 1e-6
 """Relative excess over the minimum nuclear norm up to which a solution counts as minimal."""
+
+MET, NOT_MET, UNDECIDED = "met", "not met", "undecided"
+"""What is known of the theorem's condition on the dynamics for an instance."""
 
 _BEST = 1e-3
 """Relative excess over the loss of the best fit up to which a stage counts as having reached it."""
@@ -57,6 +58,8 @@ class Outcome(NamedTuple):
         nuclear_excess: its nuclear norm over the least of all fits, minus 1.
         norm_decided: whether the bounds on the least norm tell if the solution has it.
         component_excess: its nuclear norm over the sum of those of the components, minus 1.
+        component_rank: the sum of the numerical ranks of the components, small singular values
+            being held against the largest of all.
     """
 
     converged: Bool[np.ndarray, "instances stds"]
@@ -65,6 +68,7 @@ class Outcome(NamedTuple):
     nuclear_excess: Float[np.ndarray, "instances stds"]
     norm_decided: Bool[np.ndarray, "instances stds"]
     component_excess: Float[np.ndarray, "instances stds"]
+    component_rank: Int[np.ndarray, "instances stds"]
 
     @property
     def minimal_norm(self) -> Bool[np.ndarray, "instances stds"]:
@@ -107,7 +111,10 @@ def measure(known: Reference, trained: xr.Dataset) -> Outcome:
     learned = trained.W.values
     lower, upper = known.least_norm[..., None]
     norm = np.asarray(completion.nuclear_norm(jnp.asarray(learned)))
-    added = completion.component_nuclear_norm(learned, known.blocks[:, None])
+    blocks = known.blocks[:, None]
+    added = completion.component_nuclear_norm(learned, blocks)
+    # Up to order the components are the blocks of a block diagonal matrix.
+    apart = jnp.asarray(np.where(blocks, learned, 0.0))
     return Outcome(
         converged=trained.mean_loss.values <= CONVERGED,
         rank=np.asarray(completion.numerical_rank(jnp.asarray(learned))),
@@ -115,27 +122,28 @@ def measure(known: Reference, trained: xr.Dataset) -> Outcome:
         nuclear_excess=norm / upper - 1,
         norm_decided=(norm / upper - 1 > MINIMAL) | (norm / lower - 1 <= MINIMAL),
         component_excess=norm / added - 1,
+        component_rank=np.asarray(completion.numerical_rank(apart)),
     )
 
 
-class Connected(NamedTuple):
+class ConnectedOutcome(NamedTuple):
     """Connected instances whose minimum rank is known.
 
     Attributes:
         converged, largest: as in :class:`Outcome`.
         minimal_rank: whether the solution has the minimum rank.
-        condition: whether :func:`dynamics_condition` is met.
+        condition: of each instance, see :func:`dynamics_condition`.
     """
 
     converged: Bool[np.ndarray, "instances stds"]
     minimal_rank: Bool[np.ndarray, "instances stds"]
     largest: Float[np.ndarray, "instances stds"]
-    condition: Bool[np.ndarray, " instances"]
+    condition: np.ndarray
 
 
 def connected_outcome(
     family: Instances, known: Reference, outcome: Outcome, path: GreedyPath
-) -> Connected:
+) -> ConnectedOutcome:
     """The part of an outcome that the theorem on connected data speaks of.
 
     Args:
@@ -150,28 +158,46 @@ def connected_outcome(
         Instances(*(part[chosen] for part in family)),
         known.minimum_rank[chosen],
         path.mean_loss[certified],
+        path.stationary[certified],
     )
     minimal = outcome.rank == known.minimum_rank[:, None]
-    return Connected(outcome.converged[chosen], minimal[chosen], outcome.largest[chosen], condition)
+    return ConnectedOutcome(
+        outcome.converged[chosen], minimal[chosen], outcome.largest[chosen], condition
+    )
 
 
 def dynamics_condition(
     family: Instances,
     minimum_rank: Int[np.ndarray, " instances"],
     greedy_loss: Float[np.ndarray, "instances stages"],
-) -> Bool[np.ndarray, " instances"]:
+    stationary: Bool[np.ndarray, "instances stages"],
+) -> np.ndarray:
     """Whether the flow on each Ω_k, up to the minimum rank, ends at the best fit of rank k.
 
     That is what the theorem on connected data asks of the dynamics. The flow on Ω_k is the one
-    that leaves the end of the flow on Ω_{k-1} by its most unstable direction; its loss per entry at
-    the end is ``greedy_loss``.
+    that leaves the end of the flow on Ω_{k-1} by its most unstable direction.
+
+    Args:
+        family: the instances.
+        minimum_rank: of each.
+        greedy_loss: per entry, at the end of the flow on each Ω_k.
+        stationary: whether that flow came to rest within its steps.
+
+    Returns:
+        ``MET`` or ``NOT_MET``; ``UNDECIDED`` where the first flow that has not reached the best fit
+        still moves, or where the best fit is not attained.
     """
     entries = family.mask.sum((1, 2))
-    met = np.ones(len(minimum_rank), bool)
-    for stage, mean_loss in enumerate(greedy_loss.T, start=1):
-        at_minimum, below = minimum_rank == stage, np.flatnonzero(minimum_rank > stage)
-        met &= ~at_minimum | (mean_loss <= CONVERGED)
+    condition = np.full(len(minimum_rank), MET, dtype="U9")
+    for stage, (mean_loss, at_rest) in enumerate(
+        zip(greedy_loss.T, stationary.T, strict=True), start=1
+    ):
+        reached, attained = mean_loss <= CONVERGED, np.ones_like(at_rest)
+        below = np.flatnonzero(minimum_rank > stage)
         if below.size:
-            best = best_fit(family.target[below], family.mask[below], stage).loss / entries[below]
-            met[below] &= mean_loss[below] <= (1 + _BEST) * best
-    return met
+            best = best_fit(family.target[below], family.mask[below], stage)
+            reached[below] = mean_loss[below] <= (1 + _BEST) * best.loss / entries[below]
+            attained[below] = best.attained
+        missed = (condition == MET) & (minimum_rank >= stage) & ~(reached & attained)
+        condition[missed] = np.where(at_rest & attained, NOT_MET, UNDECIDED)[missed]
+    return condition

@@ -13,7 +13,10 @@ from experiments.completion import gradient_flow
 from experiments.completion.connectivity import figures, ledger
 from experiments.completion.connectivity.config import Config
 from experiments.completion.connectivity.outcome import (
-    Connected,
+    MET,
+    NOT_MET,
+    UNDECIDED,
+    ConnectedOutcome,
     Outcome,
     Reference,
     connected_outcome,
@@ -31,6 +34,8 @@ from phenodl.models import factorization
 
 STAGES = 3
 """Of greedy learning: the largest rank of a ground truth."""
+STAGE_STEPS = 100_000
+"""Runge-Kutta steps of the flow on each Ω_k, at most; some creep along valleys for longer."""
 
 
 def train(config: Config, recorder: Recorder) -> None:
@@ -48,7 +53,11 @@ def train(config: Config, recorder: Recorder) -> None:
 
     connected = np.array([graph.connectivity == "connected" for graph in graphs(family)])
     greedy_low_rank(
-        family.target[connected], family.mask[connected], stages=STAGES, trainer=recorder.train
+        family.target[connected],
+        family.mask[connected],
+        stages=STAGES,
+        steps=min(STAGE_STEPS, config.steps),
+        trainer=recorder.train,
     )
 
 
@@ -65,7 +74,7 @@ def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
         figures={
             "rank": figures.rank(known, outcome, config.init_stds, sorted({small, smallest})),
             "nuclear-norm": figures.nuclear_norm(known, outcome, config.init_stds, small),
-            "small-starts": figures.small_starts(connected, config.init_stds),
+            "small-starts": figures.small_starts(connected, config.init_stds, small),
         },
         tables={
             "classes": [_class_row(known, outcome, small, name) for name in CONNECTIVITIES],
@@ -94,17 +103,19 @@ def _class_row(
     }
 
 
-def _start_row(connected: Connected, start: int, std: float) -> dict[str, Any]:
+def _start_row(connected: ConnectedOutcome, start: int, std: float) -> dict[str, Any]:
     converged, minimal = connected.converged[:, start], connected.minimal_rank[:, start]
-    met, missed = connected.condition, converged & ~minimal
+    missed = converged & ~minimal
     largest = connected.largest[missed, start]
     return {
         "std of the start": std,
         "connected instances": len(converged),
         "converged": _share(converged),
         "rank is minimal": _share(minimal[converged]),
-        "where the condition is met": _share(minimal[converged & met]),
-        "where it is not": _share(minimal[converged & ~met]),
+        **{
+            f"condition {known}": _share(minimal[converged & (connected.condition == known)])
+            for known in (MET, NOT_MET, UNDECIDED)
+        },
         "largest singular value where missed": float(np.median(largest))
         if largest.size
         else math.nan,

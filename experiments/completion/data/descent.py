@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key
 from experiments.completion.data.config import Config
 from experiments.completion.data.early_stopping import at_least_error, patience, watched
 from experiments.completion.data.task import Part, Task
-from phenodl import completion
+from phenodl.completion import norms
 from phenodl.models import factorization
 from phenodl.models.factorization import Factors
 from phenodl.optim import flow
@@ -66,10 +66,10 @@ def _history(task: Task) -> Probe:
 
 def _spectrum(every: int) -> Probe:
     def measure(state: tuple[()], view: View) -> tuple[tuple[()], dict[str, Array]]:
-        core = _core(view.params)
+        values = norms.singular_values(_core(view.params))
         return state, {
-            "singular_values": completion.singular_values(core),
-            "effective_rank": completion.effective_rank(core),
+            "singular_values": values,
+            "effective_rank": norms.effective_number(values),
         }
 
     return Probe(measure, every=every)

@@ -30,22 +30,11 @@ def training(tolerance: float) -> Mapping[str, Any]:
     """
     arguments = {
         "method": chebyshev(deep_factorization.safe_step(), stages=64, tolerance=1e-5),
-        "probes": (solution(), path()),
+        "probes": (probes.solution(deep_factorization.product), path()),
         "stop": probes.fitted(tolerance),
         "layout": factorization.small_layout(),
     }
     return MappingProxyType(arguments)
-
-
-@functools.cache
-def solution() -> Probe:
-    """Records ``W``, the product of all factors, and ``mean_loss``, at a run's end."""
-
-    def measure(state: tuple[()], view: View) -> tuple[tuple[()], dict[str, Array]]:
-        loss = factorization.mean_loss(view.objective.loss, view.batch["mask"])
-        return state, {"W": deep_factorization.product(view.params), "mean_loss": loss}
-
-    return Probe(measure, emit="end")
 
 
 @functools.cache

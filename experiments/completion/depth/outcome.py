@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Bool, Float, Int
 
-from experiments.completion.connected import CONVERGED, Connected
+from experiments.completion.connected import Connected
 from experiments.completion.depth.flow import RECORD_EVERY
+from experiments.completion.gradient_flow import CONVERGED
 from phenodl import completion
 
 

@@ -9,13 +9,11 @@ from jaxtyping import Bool, Float, Int
 from scipy import stats
 
 from experiments.completion.disconnected.instances import Disconnected
+from experiments.completion.gradient_flow import CONVERGED
 from phenodl.completion import observation_graph
 from phenodl.completion.greedy import GreedyPath
 from phenodl.completion.manifolds import component_distances, component_members, distances
 from phenodl.models.factorization import Factors
-
-CONVERGED = 1e-12
-"""Loss per observed entry up to which a solution is trusted."""
 
 RANK_RTOL = 1e-6
 """Singular values above this share of the largest count. The usual 1e-4 would take one in some

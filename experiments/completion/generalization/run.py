@@ -5,9 +5,8 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
 
-from experiments.claims import Claim, Estimate, Target, bootstrap, share
+from experiments.claims import Claim, Target, bootstrap_claim, share_claim
 from experiments.completion.generalization import figures
 from experiments.completion.generalization.config import EXPERIMENT, Config
 from experiments.completion.generalization.model import embedded
@@ -70,76 +69,63 @@ def _claims(config: Config, outcome: Outcome) -> list[Claim]:
     few = np.array(config.sample_sizes) < config.degrees_of_freedom
     width = config.inner_widths[widest]
     fitted = (outcome.training[outcome.well_sampled, :, widest] <= 1e-2).all(-1)
+    name = EXPERIMENT.name
     return [
-        _claim(
-            "both-fit",
-            f"At width {width} small and large starts alike fit the observed entries to 1 %.",
+        share_claim(
+            f"{name}/both-fit",
+            f"At width {width} small and large starts alike fit the observed entries of an instance"
+            " to 1 %.",
             f"{_PUZZLE}: the training error does not tell the solutions apart",
+            fitted.ravel(),
             Target(">=", 0.85),
-            _share(fitted),
         ),
-        _claim(
-            "too-narrow",
-            "Widths below the rank leave test errors of 10 % and more, however small the start.",
+        share_claim(
+            f"{name}/too-narrow",
+            f"Width {config.inner_widths[narrowest]}, below the rank, leaves a test error of 10 %"
+            " and more, even from a small start.",
             "derived: the best fit of a lower rank",
+            outcome.test_at(narrowest, SMALL) >= 0.1,
             Target(">=", 0.85),
-            _share(outcome.test_at(narrowest, SMALL) >= 0.1),
         ),
-        _claim(
-            "small-start",
+        share_claim(
+            f"{name}/small-start",
             f"From a small start width {width} finds the unobserved entries to 1 %.",
             f"{_MF}: the flow passes through the invariant manifolds of low rank",
+            outcome.test_at(widest, SMALL) <= 1e-2,
             Target(">=", 0.75),
-            _share(outcome.test_at(widest, SMALL) <= 1e-2),
         ),
-        _claim(
-            "small-start-width",
+        bootstrap_claim(
+            f"{name}/small-start-width",
             f"From a small start the test error at width {width} is that at width"
             f" {config.inner_widths[wider]}, within a factor of 2 (decades, median).",
             f"{_PUZZLE}: over-parameterization does not hurt",
+            outcome.growth(wider, widest, SMALL),
             Target("in", (-0.3, 0.3)),
-            _growth(outcome.growth(wider, widest, SMALL)),
         ),
-        _claim(
-            "large-start",
+        share_claim(
+            f"{name}/large-start",
             f"From a large start width {width} errs by half and more on unobserved entries.",
             "derived: what the data leave free stays where it starts",
+            outcome.test_at(widest, LARGE) >= 0.5,
             Target(">=", 0.8),
-            _share(outcome.test_at(widest, LARGE) >= 0.5),
         ),
-        _claim(
-            "large-start-width",
+        bootstrap_claim(
+            f"{name}/large-start-width",
             f"From a large start the test error grows from width {config.rank} to width {width} by"
             " two decades and more (median).",
             "derived: at the width of the rank the data leave nothing free",
+            outcome.growth(just, widest, LARGE),
             Target(">=", 2.0),
-            _growth(outcome.growth(just, widest, LARGE)),
         ),
-        _claim(
-            "too-few",
-            "Fewer entries than degrees of freedom do not suffice, at any width from either start.",
+        share_claim(
+            f"{name}/too-few",
+            "With fewer entries than degrees of freedom at most 25 % of instances are found, by any"
+            " width from either start.",
             "derived: dimension of the matrices of that rank",
+            (outcome.test[few] <= 1e-2).any((-2, -1)).ravel(),
             Target("<=", 0.25),
-            _share((outcome.test[few] <= 1e-2).any((-2, -1))),
         ),
     ]
-
-
-def _claim(
-    name: str, statement: str, source: str, target: Target, measured: tuple[Estimate, int]
-) -> Claim:
-    estimate, n = measured
-    identity = f"{EXPERIMENT.name}/{name}"
-    return Claim(identity, statement, source, n=n, target=target, **estimate._asdict())
-
-
-def _share(met: ArrayLike) -> tuple[Estimate, int]:
-    met = np.asarray(met)
-    return share(int(met.sum()), met.size), met.size
-
-
-def _growth(decades: np.ndarray) -> tuple[Estimate, int]:
-    return bootstrap(decades), decades.size
 
 
 def _rows(config: Config, outcome: Outcome) -> list[dict[str, float]]:

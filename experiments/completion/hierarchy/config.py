@@ -10,33 +10,33 @@ from experiments.experiment import Experiment
 class Config:
     """4 x 4 matrices of rank 3 with one entry hidden, by gradient flow from a tiny start."""
 
-    seed: int = 300
+    seed: int = 320
     """Of the ground truths and the initial factors."""
-    draws: int = 24
+    draws: int = 20
     """Ground truths for each of the 16 masks with one hidden entry."""
     spectrum: tuple[float, ...] = (10.0, 3.0, 1.0)
     """Singular values of the ground truths, largest first; their bases are random."""
-    least_minor: float = 1.0
-    """Least 3 x 3 minor opposite the hidden entry, which it determines at rank 3. The time to find
-    that entry grows as the inverse square. At 1 some 78 % of random draws are kept, at 0 all."""
     init_std: float = 1e-30
     """Standard deviation of the initial factors, for the plateaus."""
     stds: tuple[float, ...] = (1.0, 1e-1, 1e-2, 1e-4, 1e-8, 1e-30)
     """Standard deviations from which the rank of the solution is compared."""
-    stds_draws: int = 6
+    stds_draws: int = 5
     """Ground truths for each mask in that comparison, the first of those above, or all of them."""
-    history_steps: int = 4000
+    history_steps: int = 8000
     """Runge-Kutta steps whose history is recorded, to find the plateaus in."""
     every: int = 16
     """Steps between two records of the history."""
-    steps: int = 40_000
-    """Runge-Kutta steps to a solution, at most."""
+    steps: int = 1_000_000
+    """Runge-Kutta steps to a solution, at most. The 3 x 3 minor opposite the hidden entry
+    determines it; where the minor is small, the time to find it grows as the inverse square."""
+    stds_steps: int = 100_000
+    """The same where the rank is compared."""
     tolerance: float = 1e-24
     """Loss per observed entry at which a run ends."""
 
     def __post_init__(self):
         require(self.seed >= 0, "seed", "at least 0", self.seed)
-        for field in ("draws", "stds_draws", "history_steps", "every", "steps"):
+        for field in ("draws", "stds_draws", "history_steps", "every", "steps", "stds_steps"):
             require_count(field, getattr(self, field))
         require_positive("tolerance", self.tolerance)
         require_each("init_std", [self.init_std], 1e-120, 1)
@@ -46,14 +46,6 @@ class Config:
         require_each("spectrum", self.spectrum, 1e-3, 1e3)
         falling = all(a > b for a, b in zip(self.spectrum, self.spectrum[1:], strict=False))
         require(falling, "spectrum", "falling", self.spectrum)
-        # The minor is the product of the spectrum times two entries of orthogonal matrices.
-        product = self.spectrum[0] * self.spectrum[1] * self.spectrum[2]
-        require(
-            0 <= self.least_minor <= product / 4,
-            "least_minor",
-            f"in [0, {product / 4:g}], a quarter of the product of the spectrum",
-            self.least_minor,
-        )
 
 
 EXPERIMENT = Experiment(
@@ -63,7 +55,7 @@ EXPERIMENT = Experiment(
     summary="From a tiny start the flow rests at the best fits of rank 1, 2, ... in turn",
     presets={
         "quick": Config(),
-        "paper": Config(draws=128, stds_draws=32, least_minor=0.3, every=8, steps=400_000),
+        "paper": Config(draws=128, stds_draws=32, every=8, steps=4_000_000),
     },
     minutes={"quick": 0.3, "paper": 3},
     x64=True,

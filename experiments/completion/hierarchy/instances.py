@@ -11,27 +11,13 @@ RANK = SIDE - 1  # with one entry hidden, the minimum rank of a generic fit
 
 
 def instances(config: Config) -> Instances:
-    """Ground truths U diag(spectrum) Vᵀ with Haar-distributed U, V, the same number for each mask.
-
-    Among the draws those count whose minor opposite the hidden entry is large enough.
-    """
+    """Ground truths U diag(spectrum) Vᵀ with Haar-distributed U, V, as many for each mask."""
     rng = np.random.default_rng(config.seed)
     count = SIDE * SIDE * config.draws
     hidden = np.eye(SIDE * SIDE, dtype=bool)[np.arange(count) % (SIDE * SIDE)]
-    mask = ~hidden.reshape(count, SIDE, SIDE)
-    target = np.empty((count, SIDE, SIDE))
-    missing = np.arange(count)
-    while missing.size:
-        left, right = _orthogonal(rng, missing.size), _orthogonal(rng, missing.size)
-        values = np.append(config.spectrum, 0.0)
-        drawn = left @ (values[:, None] * right)
-        # The minor is the cofactor of a singular matrix: a product of its null vectors' entries.
-        null = np.prod(config.spectrum) * left[:, :, -1:] * right[:, -1:]
-        minor = np.abs(null[~mask[missing]])
-        enough = minor >= config.least_minor
-        target[missing[enough]] = drawn[enough]
-        missing = missing[~enough]
-    return Instances(target, mask, np.full(count, RANK))
+    values = np.append(config.spectrum, 0.0)
+    target = _orthogonal(rng, count) @ (values[:, None] * _orthogonal(rng, count))
+    return Instances(target, ~hidden.reshape(count, SIDE, SIDE), np.full(count, RANK))
 
 
 def _orthogonal(rng: np.random.Generator, count: int) -> Float[np.ndarray, "count side side"]:

@@ -1,12 +1,14 @@
 """The plateaus of every run, and what the flow looks like while it rests there."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float, Int
 
+from experiments.completion.gradient_flow import CONVERGED
 from experiments.completion.hierarchy.instances import RANK
 from phenodl.completion.low_rank_fit import best_fit
 from phenodl.completion.norms import numerical_rank
@@ -15,7 +17,6 @@ from phenodl.data.matrices import Instances
 
 RANKS = range(1, RANK)
 """Of the saddles on the way to a solution."""
-_CONVERGED = 1e-12
 _LEAVING = 1e-3
 """Of the largest singular value of W_aug, up to which a run counts as leaving the origin."""
 
@@ -61,7 +62,7 @@ class Solutions(NamedTuple):
     """What a training has learned.
 
     Attributes:
-        converged: whether the loss per observed entry fell to 1e-12.
+        converged: whether the loss per observed entry fell to ``CONVERGED``.
         rank: numerical rank of W.
     """
 
@@ -72,7 +73,7 @@ class Solutions(NamedTuple):
     def of(cls, trained: xr.Dataset) -> "Solutions":
         """Those at the end of a training."""
         learned = jnp.asarray(trained.W.values)
-        converged = trained.mean_loss.values <= _CONVERGED
+        converged = trained.mean_loss.values <= CONVERGED
         return cls(converged, np.asarray(numerical_rank(learned)))
 
 
@@ -80,11 +81,13 @@ class Escapes(NamedTuple):
     """How runs leave a saddle of rank k: the latent directions of W_aug beyond the first k.
 
     Attributes:
+        run: that leaves.
         second: singular value of the second such direction over that of the first.
         left, right: |cos| between the first direction's part in A, or B, and the first left, or
             right, singular vector of the residual on the observed entries.
     """
 
+    run: Int[np.ndarray, " saddles"]
     second: Float[np.ndarray, " saddles"]
     left: Float[np.ndarray, " saddles"]
     right: Float[np.ndarray, " saddles"]
@@ -120,6 +123,13 @@ def ranks_agree(history: History, passed: Saddles) -> Bool[np.ndarray, " saddles
     values = spectra(*_factors(history, passed.run, passed.record))
     rank = [(each > PLATEAU_RTOL * each[:, :1]).sum(-1) for each in values.values()]
     return (np.array(rank) == passed.rank).all(axis=0)
+
+
+def of_each_run(
+    values: np.ndarray, run: Int[np.ndarray, " saddles"], reduce: Callable[[np.ndarray], Any]
+) -> np.ndarray:
+    """What the saddles of a run, as far as it has any, amount to: one number for each run."""
+    return np.array([reduce(values[run == one]) for one in np.unique(run)], values.dtype)
 
 
 def distance_to_best_fit(
@@ -171,6 +181,7 @@ def _directions(
     residual = np.where(family.mask[run], family.target[run] - left @ right, 0.0)
     u, _, vt = np.linalg.svd(residual)
     return Escapes(
+        run=run,
         second=norm[each, second] / norm[each, first],
         left=_cosine(left[each, :, first], u[:, :, 0]),
         right=_cosine(right[each, first], vt[:, 0]),

@@ -14,10 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from phenodl.completion import gauge, greedy
-from phenodl.completion.manifolds import given_start, imbalance
+from phenodl.completion import gauge, probes
 from phenodl.models import factorization
-from phenodl.models.factorization import Factors, Observations
+from phenodl.models.factorization import Factors, Observations, given_start, imbalance
 from phenodl.optim import flow
 from phenodl.protocol import Hyper, Objective, Probe, Problem, Transform, View
 
@@ -42,11 +41,10 @@ def problem() -> Problem:
 @functools.cache
 def training() -> Mapping[str, Any]:
     """The arguments of all trainings but for their runs and steps."""
-    (factors,) = greedy.flow_from_start(greedy.TOLERANCE)[1]["probes"]
     arguments = {
         "method": flow.rk4(_scaled_safe_step),
         "probes": (
-            factors,
+            probes.factors(),
             Probe(_spectrum, every=LOOK_EVERY),
             Probe(_drift, init=_undrifted, emit="end"),
         ),

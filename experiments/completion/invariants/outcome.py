@@ -34,6 +34,11 @@ def conserved(starts: Starts, trained: xr.Dataset) -> Bool[np.ndarray, " runs"]:
     return (ranks(trained) == starts.rank[:, None]).all(1)
 
 
+def by_mask(values: np.ndarray, masks: int) -> np.ndarray:
+    """One row per mask with all of its runs; the masks vary fastest in ``on_every_mask``."""
+    return values.reshape(-1, masks).T
+
+
 def final_rank_of_a(trained: xr.Dataset) -> Int[np.ndarray, " runs"]:
     """The rank of A alone at the end."""
     values = np.linalg.svd(trained.A.values, compute_uv=False)

@@ -7,6 +7,7 @@ import optax
 from jaxtyping import Array, Float
 
 from phenodl import training
+from phenodl.completion import probes
 from phenodl.models import factorization
 from phenodl.optim.flow import gradient_descent as descent
 from phenodl.optim.stabilized import chebyshev
@@ -14,7 +15,11 @@ from phenodl.protocol import Hyper, Method, Objective
 
 
 def flow() -> Method:
-    """Gradient flow, the reference: at this tolerance right to about 1e-5, relative, in W."""
+    """Gradient flow, the reference.
+
+    W differs from that of classical Runge-Kutta steps of half the safe step, in relation to its
+    norm, by 6e-6 in the median and 1.1e-4 at the 90 % quantile of the runs.
+    """
     return chebyshev(factorization.safe_step(), stages=32, tolerance=1e-6)
 
 
@@ -58,12 +63,12 @@ def watched(method: Method, watch: Any, tolerance: float) -> dict[str, Any]:
 
     Args:
         method: how the parameters move.
-        watch: the module whose ``solution`` and ``fitted`` suit the problem's batches.
+        watch: the module whose ``mean_loss`` suits the problem's batches.
         tolerance: loss per observed entry at which a run ends.
     """
     return {
         "method": method,
-        "probes": (watch.solution(),),
-        "stop": watch.fitted(tolerance),
+        "probes": (probes.solution(mean_loss=watch.mean_loss),),
+        "stop": probes.fitted(tolerance, watch.mean_loss),
         "layout": factorization.small_layout(),
     }

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from phenodl.models import factorization
-from phenodl.protocol import Data, Probe, Problem, Stop, View
+from phenodl.protocol import Data, Problem, View
 
 
 def problem(share: float) -> Problem:
@@ -40,24 +40,8 @@ def _draw(data: Data, key: Key[Array, "*runs"], step: Int[Array, ""]) -> Data:
     return {**data, "mask": observed & chosen, "observed": observed}
 
 
-@functools.cache
-def solution() -> Probe:
-    """Records ``W`` and ``mean_loss``, that of all observed entries, at a run's end."""
-
-    def measure(state: tuple[()], view: View) -> tuple[tuple[()], dict[str, Array]]:
-        values = {"W": factorization.product(view.params), "mean_loss": _mean_loss(view)}
-        return state, values
-
-    return Probe(measure, emit="end")
-
-
-@functools.cache
-def fitted(tolerance: float) -> Stop:
-    """Ends a run once the loss per observed entry, over all of them, is at most the tolerance."""
-    return lambda view: _mean_loss(view) <= tolerance
-
-
-def _mean_loss(view: View) -> Float[Array, "*runs"]:
+def mean_loss(view: View) -> Float[Array, "*runs"]:
+    """The loss per observed entry, over all of them, whatever the batch of the step."""
     observed = view.batch["observed"]
     everything = {"target": view.batch["target"], "mask": observed}
     return factorization.mean_loss(factorization.squared_loss(view.params, everything), observed)

@@ -8,8 +8,13 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Bool, Float, Int
 
-from experiments.completion.connected import CONVERGED, Connected
+from experiments.completion.connected import Connected
+from experiments.completion.gradient_flow import CONVERGED
 from phenodl import completion
+
+MOVED = 1e-3
+"""Distance from which a solution counts as moved: where the data determine the fit, every optimizer
+finds it, and what remains of the distance is rounding."""
 
 
 class Solutions(NamedTuple):
@@ -86,24 +91,23 @@ def compare(found: Solutions, reference: Solutions) -> Comparison:
     )
 
 
-def slopes(comparison: Comparison, least: float = 1e-3) -> Float[np.ndarray, " some"]:
+def slopes(comparison: Comparison) -> Float[np.ndarray, " some"]:
     """The exponent of the distance in the setting, per instance, by least squares.
 
-    Of instances that count at every setting and whose solution moves at all: by ``least`` or more
-    at the largest setting. (Where the data determine the fit, every optimizer finds it.)
+    Of instances that count at every setting and whose solution has ``MOVED`` at the largest.
     """
-    moved = comparison.counted.all(1) & (comparison.distance[:, -1] >= least)
+    moved = comparison.counted.all(1) & (comparison.distance[:, -1] >= MOVED)
     x = np.log(comparison.settings)
     y = np.log(np.maximum(comparison.distance[moved], 1e-12))
     x = x - x.mean()
     return (y @ x) / (x @ x)
 
 
-def ratios(comparison: Comparison, other: Comparison, least: float = 1e-3) -> np.ndarray:
+def ratios(comparison: Comparison, other: Comparison) -> np.ndarray:
     """How many times farther from the flow one optimizer ends than another, at the last setting.
 
-    Of instances that count for both and where one of them moves by ``least`` or more.
+    Of instances that count for both and where one of them has ``MOVED``.
     """
     far, near = comparison.distance[:, -1], other.distance[:, -1]
-    moved = np.isfinite(far) & np.isfinite(near) & (np.fmax(far, near) >= least)
+    moved = np.isfinite(far) & np.isfinite(near) & (np.fmax(far, near) >= MOVED)
     return far[moved] / np.maximum(near[moved], 1e-12)
