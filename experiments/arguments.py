@@ -11,7 +11,7 @@ PROGRAM = "python -m experiments"
 Preset = Literal["quick", "paper"]
 Directory = Annotated[Path, arg(metavar="DIR")]
 OptionalDirectory = Annotated[Path | None, arg(metavar="DIR")]
-OptionalFile = Positional[Annotated[str | None, arg(metavar="FILE")]]
+OptionalFile = Positional[Annotated[str | None, arg(metavar="[FILE]")]]
 Switch = FlagCreatePairsOff[bool]
 
 

@@ -170,6 +170,8 @@ class RunDirectory:
         for name, rows in analysis.tables.items():
             contents[self.path / "tables" / f"{name}.csv"] = files.to_csv(rows)
         with plots.style():
+            for figure in analysis.figures.values():
+                plots.settle(figure)
             for path, content in contents.items():
                 files.write(path, content)
         for path in self.outputs():

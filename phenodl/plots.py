@@ -75,6 +75,21 @@ def figure(
     return fig, fig.subplots(nrows, ncols, **subplots)
 
 
+def settle(fig: Figure) -> None:
+    """Lays a figure out once and for all; saving it would do so again for every format.
+
+    Example:
+        >>> fig, axes = figure()
+        >>> settle(fig)
+        >>> type(fig.get_layout_engine()).__name__
+        'PlaceHolderLayoutEngine'
+    """
+    engine = fig.get_layout_engine()
+    if engine is not None:
+        engine.execute(fig)
+        fig.set_layout_engine("none")
+
+
 def band(axes: Axes, x: ArrayLike, values: ArrayLike, **line: Any) -> Line2D:
     """The median over runs as a line, and the range between the quartiles as a band.
 

@@ -3,13 +3,17 @@
 :mod:`phenodl.data.entry_files` reads them from files.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from numpy.typing import ArrayLike
 
 _GAPS = ("", "nan", "NaN", "NAN", "na", "NA")
+_LARGEST = 1e150
+"""Values below have squares, and sums of many squares, in double precision."""
+_LONGEST = 2**26
+"""Rows or columns that a shape may ask for; each has a name in memory."""
 
 
 class Entries(NamedTuple):
@@ -21,6 +25,8 @@ class Entries(NamedTuple):
         value: finite.
         row_ids: the name of each row, whole numbers or text.
         column_ids: the name of each column.
+        layout: as what the entries were given.
+        merged: repetitions of entries that were left out.
     """
 
     row: Int[np.ndarray, " entries"]
@@ -28,6 +34,8 @@ class Entries(NamedTuple):
     value: Float[np.ndarray, " entries"]
     row_ids: Shaped[np.ndarray, " rows"]
     column_ids: Shaped[np.ndarray, " columns"]
+    layout: Literal["entries", "matrix"]
+    merged: int
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -64,14 +72,14 @@ def from_list(
     Args:
         rows: the name of each entry's row: whole numbers of at least 0, or text.
         columns: the name of its column.
-        values: finite numbers.
+        values: finite numbers, below 1e150 in size.
         shape: of the matrix, whose rows and columns are then named by their indices; without it
             the matrix has those rows and columns that the list names, in their order.
 
     Raises:
-        EntriesError: there is no entry.
-        Misplaced: a value is not finite, a name is missing, negative or beyond the shape, or an
-            entry is given twice with different values.
+        EntriesError: there is no entry, or a side of the shape is not in [1, 2**26].
+        Misplaced: a value is missing or too large, a name is missing, negative or beyond the shape,
+            or an entry is given twice with different values.
 
     Example:
         >>> entries = from_list(["b", "a", "a"], [40, 40, 10], [1.0, 2.0, 3.0])
@@ -81,14 +89,16 @@ def from_list(
     values = np.asarray(values, float)
     if not len(values):
         raise EntriesError("no entry is observed")
-    wrong = np.flatnonzero(~np.isfinite(values))
-    if wrong.size:
-        what = "is missing or NaN" if np.isnan(values[wrong[0]]) else "must be finite"
-        raise Misplaced(wrong[0], 2, f"a value {what}")
+    missing = np.flatnonzero(np.isnan(values))
+    if missing.size:
+        raise Misplaced(missing[0], 2, "a value is missing or NaN")
+    _require_moderate(values[:, None], 2)
+    if shape is not None and not all(1 <= side <= _LONGEST for side in shape):
+        raise EntriesError(f"shape must be two numbers in [1, {_LONGEST}], got {shape}")
     sizes = (None, None) if shape is None else shape
     row, row_ids = _numbered(np.asarray(rows), 0, sizes[0])
     column, column_ids = _numbered(np.asarray(columns), 1, sizes[1])
-    return _without_repetitions(Entries(row, column, values, row_ids, column_ids))
+    return _without_repetitions(Entries(row, column, values, row_ids, column_ids, "entries", 0))
 
 
 def from_matrix(
@@ -99,29 +109,26 @@ def from_matrix(
     """Entries from a matrix that has NaN where nothing is known.
 
     Args:
-        matrix: at least one entry is not NaN, and none is infinite.
+        matrix: at least one entry is not NaN, and all others are below 1e150 in size.
         row_ids: names of the rows; their indices by default.
         column_ids: names of the columns; their indices by default.
 
     Raises:
         EntriesError: there is no entry.
-        Misplaced: an entry is infinite.
+        Misplaced: an entry is infinite or too large.
 
     Example:
         >>> from_matrix([[1.0, np.nan], [np.nan, 2.0]]).column.tolist()
         [0, 1]
     """
     matrix = np.asarray(matrix, float)
-    infinite = np.argwhere(np.isinf(matrix))
-    if infinite.size:
-        row, column = infinite[0]
-        raise Misplaced(row, column, "a value must be finite")
+    _require_moderate(matrix)
     row, column = np.nonzero(~np.isnan(matrix))
     if not len(row):
         raise EntriesError("no entry is observed")
     rows = np.arange(matrix.shape[0]) if row_ids is None else np.asarray(row_ids)
     columns = np.arange(matrix.shape[1]) if column_ids is None else np.asarray(column_ids)
-    return Entries(row, column, matrix[row, column], rows, columns)
+    return Entries(row, column, matrix[row, column], rows, columns, "matrix", 0)
 
 
 def gaps(cells: Shaped[np.ndarray, "*cells"]) -> Bool[np.ndarray, "*cells"]:
@@ -134,6 +141,16 @@ def gaps(cells: Shaped[np.ndarray, "*cells"]) -> Bool[np.ndarray, "*cells"]:
     if cells.dtype.kind != "U":
         return np.isnan(cells)
     return np.logical_or.reduce([cells == word for word in _GAPS])
+
+
+def _require_moderate(cells: Float[np.ndarray, "lines columns"], first: int = 0) -> None:
+    """Refuses infinite values and huge ones; columns are counted from ``first``."""
+    large = np.argwhere(np.abs(cells) >= _LARGEST)
+    if large.size:
+        row, column = large[0]
+        finite = np.isfinite(cells[row, column])
+        limit = f"below {_LARGEST:g} in size" if finite else "finite"
+        raise Misplaced(row, column + first, f"a value must be {limit}, got {cells[row, column]:g}")
 
 
 def _numbered(
@@ -167,7 +184,7 @@ def _without_repetitions(entries: Entries) -> Entries:
     kept = np.ones(len(code), bool)
     kept[again] = False
     row, column, value = (part[kept] for part in entries[:3])
-    return entries._replace(row=row, column=column, value=value)
+    return entries._replace(row=row, column=column, value=value, merged=len(again))
 
 
 def _refuse_pair(entries: Entries, first: int, second: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 
 from phenodl.data.entries import Entries, EntriesError, Misplaced, from_list, from_matrix, gaps
 
@@ -36,7 +36,8 @@ def read_entries(path: str | Path, layout: FileLayout = "auto") -> Entries:
     - ``.csv``, ``.tsv``: a list, with a header that names row, column, value (or user, item or
       movie, rating; further columns are ignored), or without one and with three columns or four
       (MovieLens' timestamp); or a matrix, with or without a header line. A header that starts
-      with an empty cell says that the first column names the rows.
+      with an empty cell, or with user, item, movie, row or column, says that the first column names
+      the rows.
     - ``.data``, ``.dat``: ratings as MovieLens lays them out, between tabs or ``::``.
     - ``.npz``: arrays ``row``, ``column`` (or ``col``), ``value`` (or ``data``) of one length, and
       perhaps ``shape``, which makes rows and columns indices; or one array, a matrix with NaN.
@@ -48,9 +49,10 @@ def read_entries(path: str | Path, layout: FileLayout = "auto") -> Entries:
 
     Raises:
         EntriesError: the file is missing or of another kind; nothing is observed; a value is not a
-            finite number; an entry is given twice with different values; an index is negative or
-            out of range; lines have different numbers of columns. The message is one line that
-            starts with the path and names line and column.
+            finite number below 1e150 in size; an entry is given twice with different values; an
+            index is negative or out of range; lines have different numbers of columns; a quote is
+            not closed on its line. The message is one line that starts with the path and names line
+            and column.
 
     Example:
         >>> import tempfile
@@ -122,6 +124,7 @@ def _read_text(path: Path, delimiter: str, layout: FileLayout) -> Entries:
     if delimiter == "::":
         text, delimiter = text.replace("::", "\t"), "\t"
     lines = text.split("\n")
+    _require_closed_quotes(lines, delimiter)
     table = _Table([line for line in lines if line.strip()], delimiter)
     if not table.lines:
         raise EntriesError("is empty")
@@ -134,6 +137,21 @@ def _read_text(path: Path, delimiter: str, layout: FileLayout) -> Entries:
         raise EntriesError(f"{place}: {error.message}") from error
 
 
+def _require_closed_quotes(lines: Sequence[str], delimiter: str) -> None:
+    """An open quote would swallow the lines that follow it."""
+    for number, line in enumerate(lines, 1):
+        if '"' not in line:
+            continue
+        try:
+            next(csv.reader([line], delimiter=delimiter, strict=True))
+            closed = line.count('"') % 2 == 0
+        except csv.Error:
+            closed = False
+        if not closed:
+            message = 'a quote is not closed; write a quote inside a cell as "a ""b"" c"'
+            raise EntriesError(f"line {number}: {message}")
+
+
 class _Table(NamedTuple):
     """The lines of a text file that are not blank, and what separates their cells."""
 
@@ -143,23 +161,45 @@ class _Table(NamedTuple):
     def entries(self, layout: FileLayout) -> Entries:
         """The entries of the table, understood as the layout says."""
         head = self._split(self.lines[0])
-        named = None if layout == "matrix" else _named_columns(head)
-        titled = named is not None or not any(map(_is_number, head))
-        if layout == "auto" and titled and named is None and len(head) in (3, 4) and head[0]:
+        self._require_delimiter(head)
+        places = None if layout == "matrix" else _named_columns(head)
+        wordy = not any(map(_is_number, head))
+        rows_named = layout != "entries" and places is None and self._names_rows(head)
+        titled = places is not None or rows_named or wordy
+        if layout == "auto" and wordy and places is None and len(head) in (3, 4) and head[0]:
             advice = "name them row, column, value, or pass --layout matrix or --layout entries"
             raise Misplaced(0, 0, f"unknown names of columns; {advice}")
         if layout == "entries" and len(head) < 3:
             raise Misplaced(0, len(head), "a list needs row, column and value")
 
         cells = self._load(int(titled))
-        if named or layout == "entries" or (layout == "auto" and _looks_like_list(head, cells)):
-            return self._from_list(cells, int(titled), named or (0, 1, 2))
-        return _from_table(cells, head if titled else None)
+        if layout == "auto" and places is None and not rows_named and _looks_like_list(head, cells):
+            places = 0, 1, 2
+        if places is not None or layout == "entries":
+            return self._from_list(cells, int(titled), places or (0, 1, 2))
+        return _from_table(cells, head if titled else None, rows_named)
+
+    def _require_delimiter(self, head: Sequence[str]) -> None:
+        """A single column that holds other separators is a table that was not split."""
+        line = self.lines[-1].strip()
+        other = next((each for each in ";,\t| " if each in line and each != self.delimiter), None)
+        if len(head) == 1 and other is not None:
+            raise Misplaced(0, 0, f"one column; separated by {other!r}, not {self.delimiter!r}?")
+
+    def _names_rows(self, head: Sequence[str]) -> bool:
+        """Whether the first line is a header which says that the first column names the rows."""
+        if head[0]:
+            return _plain(head[0]) in (*_NAMES[0], *_NAMES[1])
+        if not any(map(_is_number, head)):
+            return True
+        # Whole numbers beside an empty cell: names of columns, or a first row with a gap.
+        first = [self._split(line)[0] for line in self.lines[1:]]
+        return _are_names(head[1:]) and _are_names(first)
 
     def _from_list(self, cells: np.ndarray, header: int, places: Sequence[int]) -> Entries:
         """One entry a line, its row, column and value in these places."""
         names = cells[:, places[:2]]
-        if cells.dtype.kind == "f" and ((np.abs(names) >= _EXACT) | (names % 1 != 0)).any():
+        if cells.dtype.kind == "f" and not (_whole(names) & (np.abs(names) < _EXACT)).all():
             cells = self._load(header, text=True)
         row, column, value = (cells[:, [place]] for place in places)
         try:
@@ -173,21 +213,21 @@ class _Table(NamedTuple):
 
         Raises:
             EntriesError: there are none.
-            Misplaced: a line has more or fewer columns than the first.
+            Misplaced: a line has more or fewer columns than the first, which may be the header.
         """
         lines = self.lines[header:]
         if not lines:
             raise EntriesError("no entry is observed")
         how: Any = {"comments": None, "delimiter": self.delimiter, "quotechar": '"', "ndmin": 2}
         try:
-            return (
-                np.char.strip(np.loadtxt(lines, str, **how)) if text else np.loadtxt(lines, **how)
-            )
+            cells = np.loadtxt(lines, str if text else float, **how)
         except ValueError:
             if not text:
                 return self._load(header, text=True)
             self._require_equal_lengths()
             raise
+        if cells.shape[1] != len(self._split(self.lines[0])):
+            self._require_equal_lengths()
         return np.char.strip(cells) if text else cells
 
     def _require_equal_lengths(self) -> None:
@@ -201,10 +241,9 @@ class _Table(NamedTuple):
         return [cell.strip() for cell in next(csv.reader([line], delimiter=self.delimiter))]
 
 
-def _from_table(cells: np.ndarray, head: list[str] | None) -> Entries:
+def _from_table(cells: np.ndarray, head: list[str] | None, rows_named: bool) -> Entries:
     """A matrix, a row a line; perhaps below a header, perhaps with the names of the rows."""
-    header = int(head is not None)
-    named = int(head is not None and not head[0])
+    header, named = int(head is not None), int(rows_named)
     try:
         rows = _names(cells[:, 0]) if named else None
         return from_matrix(_numbers(cells[:, named:]), rows, head[named:] if head else None)
@@ -222,7 +261,7 @@ def _looks_like_list(head: Sequence[str], cells: Shaped[np.ndarray, "lines colum
     decimal = any("." in cell and _is_number(cell) for cell in head[:2])
     if len(head) not in (3, 4) or not head[0] or decimal or missing[:, :2].any():
         return False
-    if cells.dtype.kind == "f" and (cells[:, :2] % 1).any():
+    if cells.dtype.kind == "f" and not _whole(cells[:, :2]).all():
         return False
     if missing.any():
         row, column = np.argwhere(missing)[0]
@@ -237,13 +276,28 @@ def _named_columns(head: Sequence[str]) -> tuple[int, ...] | None:
     Raises:
         Misplaced: row and column are named, but no value.
     """
-    plain = [re.sub(r"[\s_]|id$", "", name.lower()) for name in head]
+    plain = [_plain(name) for name in head]
     places = [next((plain.index(each) for each in names if each in plain), -1) for names in _NAMES]
     if min(places[:2]) < 0:
         return None
     if places[2] < 0:
         raise Misplaced(0, len(head) - 1, "no column is named value or rating")
     return tuple(places)
+
+
+def _plain(name: str) -> str:
+    """A column's name as it is compared with the known ones: User_ID is user."""
+    return re.sub(r"[\s_]|id$", "", name.lower())
+
+
+def _are_names(cells: Sequence[str]) -> bool:
+    """Whether cells can name rows or columns: full, all different, no decimal numbers."""
+    decimal = any("." in cell and _is_number(cell) for cell in cells)
+    return not decimal and len(set(cells)) == len(cells) and not gaps(np.array(cells, str)).any()
+
+
+def _whole(cells: Float[np.ndarray, "*cells"]) -> Bool[np.ndarray, "*cells"]:
+    return np.isfinite(cells) & (cells == np.rint(cells))
 
 
 def _is_number(cell: str) -> bool:

@@ -52,6 +52,7 @@ def test_a_list_in_every_layout(write, name, text):
     entries = read_entries(write(name, text))
     assert as_dict(entries) == RATINGS
     assert entries.shape == (2, 3)
+    assert (entries.layout, entries.merged) == ("entries", int(name == "plain.csv"))
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,9 @@ def test_a_list_in_every_layout(write, name, text):
         ("matrix.csv", "1.5,,2,4\n,3,NaN,1\n1,2,3,4\n"),
         ("matrix.tsv", "1.5\t\t2\t4\nnan\t3\tNA\t1\n1\t2\t3\t4\n"),
         ("named.csv", ",w,x,y,z\na,1.5,,2,4\nb,,3,NaN,1\nc,1,2,3,4\n"),
+        ("pandas.csv", ",0,1,2,3\n0,1.5,,2.0,4.0\n1,,3.0,,1.0\n2,1.0,2.0,3.0,4.0\n"),
+        ("pivot.csv", "userId,10,20,31,40\n7,1.5,,2,4\n8,,3,,1\n9,1,2,3,4\n"),
+        ("films.csv", "userId,Alien,Brazil,Casino,Dune\n7,1.5,,2,4\n8,,3,,1\n9,1,2,3,4\n"),
         ("matrix.npz", {"anything": GAPS}),
     ],
 )
@@ -71,6 +75,15 @@ def test_a_matrix_with_gaps_in_every_layout(write, name, content):
     if name == "named.csv":
         assert entries.row_ids.tolist() == ["a", "b", "c"]
         assert entries.column_ids.tolist() == ["w", "x", "y", "z"]
+    if name in ("pivot.csv", "films.csv"):
+        assert entries.row_ids.tolist() == [7, 8, 9]
+
+
+def test_a_first_row_that_begins_with_a_gap_is_no_header(write):
+    for text in (",1,1\n2,3,1\n", ",1.5,2\n2,3,1\n", ",1,2\n2,3,1\n2,1,1\n"):
+        entries = read_entries(write("matrix.csv", text))
+        assert entries.shape == (text.count("\n"), 3)
+        assert len(entries.value) == 3 * text.count("\n") - 1
 
 
 def test_the_layout_can_be_told(write):
@@ -92,6 +105,8 @@ def test_names_are_text_or_whole_numbers(write):
     # Consecutive numbers that are one and the same in double precision.
     entries = read_entries(write("long.csv", "9007199254740992,1,2\n9007199254740993,1,3\n"))
     assert entries.row_ids.tolist() == [9007199254740992, 9007199254740993]
+    entries = read_entries(write("inf.csv", "row,column,value\ninf,1,1\n2,2,2\n"))
+    assert entries.row_ids.tolist() == ["2", "inf"]
 
 
 def test_an_archive_of_scipy(write, tmp_path):
@@ -123,6 +138,19 @@ def test_a_long_list_against_a_dictionary(write):
         ("a.csv", "1,2,3\n1,3,x\n", "line 2, column 3: a value must be a number, got 'x'"),
         ("a.csv", "1,2,3\n\n1,3\n", "line 3, column 3: 2 columns, but 3 in the first line"),
         ("a.csv", "1,2,3\n1,3,4,5\n", "line 2, column 4: 4 columns, but 3 in the first line"),
+        ("a.csv", "x,row,column,value\n1,2,3\n", "line 2, column 4: 3 columns, but 4 in the first"),
+        ("a.csv", "row,column,value\n1,2,3,4\n", "line 2, column 4: 4 columns, but 3 in the first"),
+        ("a.csv", "a,b,c,d,e,f\n1,2,3,4,5\n", "line 2, column 6: 5 columns, but 6 in the first"),
+        ("a.csv", ",a,b\nx,1,2,3\ny,3,4,5\n", "line 2, column 4: 4 columns, but 3 in the first"),
+        (
+            "a.csv",
+            'row,column,value\n"a",x,1\n\n"b,y,2\n"c",x,3\n',
+            "line 4: a quote is not closed",
+        ),
+        ("a.csv", 'row,column,value\na"b,"c,2\n', "line 2: a quote is not closed"),
+        ("a.csv", 'row,column,value\n"a\nb",x,1\n', "line 2: a quote is not closed"),
+        ("a.csv", "1;2;3\n2;3;4\n", "line 1, column 1: one column; separated by ';', not ','?"),
+        ("a.csv", "1,2,-1e300\n", "line 1, column 3: a value must be below 1e+150 in size"),
         ("u.data", "1\t2\n", "line 1, column 3: a list needs row, column and value"),
         ("u.data", "1\t2\t3\n1\t\t4\n", "line 2, column 2: a column must be named, got ''"),
         ("u.data", "1\t2\tnan\n", "line 1, column 3: a value is missing or NaN"),
@@ -151,6 +179,16 @@ def test_a_long_list_against_a_dictionary(write):
             "column[1]: a column must be in [0, 5), got 5",
         ),
         ("a.npz", {"row": [0], "column": [0], "value": [1.0], "shape": [2]}, "shape must be two"),
+        (
+            "a.npz",
+            {"row": [0], "column": [0], "value": [1.0], "shape": [-1, 2]},
+            "shape must be two",
+        ),
+        (
+            "a.npz",
+            {"row": [0], "column": [0], "value": [1.0], "shape": [10**12, 10**12]},
+            "shape must be two numbers in [1, 67108864], got (1000000000000, 1000000000000)",
+        ),
         ("a.npz", {"m": np.array([[1.0, np.inf]])}, "row 1, column 2: a value must be finite"),
         ("a.npz", {"m": np.full((2, 2), np.nan)}, "no entry is observed"),
     ],

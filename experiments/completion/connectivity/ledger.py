@@ -50,8 +50,8 @@ def _connected_claims(config: Config, connected: ConnectedOutcome) -> list[Claim
         *(
             share_claim(
                 f"{EXPERIMENT.name}/connected-rank-{std:g}",
-                f"From a start of {std:g} connected data lead to the minimum rank in {_MOST[std]:.0%}"
-                " of the runs or more.",
+                f"From a start of {std:g} connected data lead to the minimum rank in"
+                f" {_MOST[std]:.0%} of the runs or more.",
                 f"{_PAPER}, Fig. 1",
                 minimal[converged[:, start], start],
                 Target(">=", _MOST[std]),

@@ -60,7 +60,7 @@ ratings.csv, ratings.dat. A photograph by default."""
             require_count("inner_width", self.inner_width)
         require_each("init_std", [self.init_std], 1e-16, 1)
         require_positive("large_std", self.large_std)
-        require(self.large_std > self.init_std, "large_std", "above init_std", self.large_std)
+        require(self.large_std > self.init_std, "large_std", "above --init-std", self.large_std)
         require_count("steps", self.steps)
         require_positive("patience", self.patience)
         require_count("comparison_limit", self.comparison_limit, least=0)

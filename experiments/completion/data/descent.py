@@ -36,7 +36,8 @@ def training(task: Task, config: Config, width: int) -> Mapping[str, Any]:
         "probes": (
             _history(task),
             _spectrum(every),
-            _best(task.digest),
+            _best(),
+            _source(task.digest),
         ),
         "stop": patience(config.patience),
         "steps": config.steps,
@@ -82,9 +83,8 @@ def _core(factors: Factors) -> Float[Array, "left right"]:
     return left @ right.T
 
 
-def _best(digest: bytes) -> Probe:
-    """The matrix at the held-out minimum, and which data it belongs to."""
-    source = np.frombuffer(digest, np.uint8)
+def _best() -> Probe:
+    """The matrix at the held-out minimum."""
 
     def init(key: Key[Array, ""], params: Params) -> Array:
         del key
@@ -93,6 +93,17 @@ def _best(digest: bytes) -> Probe:
     def measure(state: Array, view: View) -> tuple[Array, dict[str, Array]]:
         learned = jnp.where(at_least_error(view), factorization.product(view.params), state)
         step = view.method_state.least_step
-        return learned, {"W": learned, "best_step": step, "digest": jnp.asarray(source)}
+        return learned, {"W": learned, "best_step": step}
 
     return Probe(measure, init, emit="end")
+
+
+def _source(digest: bytes) -> Probe:
+    """Which data were trained on, chunk by chunk: a file may be edited before a run is resumed."""
+    known = np.frombuffer(digest, np.uint8)
+
+    def measure(state: tuple[()], view: View) -> tuple[tuple[()], dict[str, Array]]:
+        del view
+        return state, {"digest": jnp.asarray(known)}
+
+    return Probe(measure, emit="chunk")

@@ -83,8 +83,11 @@ def photograph(task: Task, picture: Float[np.ndarray, "height width"], outcome: 
 def _against_time(axis: Axes, outcome: Outcome) -> None:
     """Time along a logarithmic axis, and where training stops."""
     path = outcome.path
+    axis.set(xlabel="time × first growth rate")
+    if path.time[path.spectrum_steps[-1]] == 0:  # hardly a step was taken
+        return
     axis.axvline(path.time[path.best_step], color="0.35", linestyle=":", linewidth=0.8)
-    axis.set(xscale="log", xlim=(_begin(outcome), path.time[-1]), xlabel="time × first growth rate")
+    axis.set(xscale="log", xlim=(_begin(outcome), path.time[-1]))
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter("{x:g}")
     axis.xaxis.set_minor_formatter(NullFormatter())
@@ -93,5 +96,6 @@ def _against_time(axis: Axes, outcome: Outcome) -> None:
 def _begin(outcome: Outcome) -> float:
     """The time from which on the axes are drawn: shortly before anything is learned."""
     path = outcome.path
-    learned = np.flatnonzero(path.train < 0.99 * path.train[0])
-    return path.time[max(int(learned[0]) if learned.size else 1, 1)] / 2
+    learned = path.time[path.train < 0.99 * path.train[0]]
+    moved = path.time[path.time > 0]
+    return next(iter([*learned, *moved]), 0.0) / 2

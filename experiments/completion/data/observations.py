@@ -31,6 +31,8 @@ def summary(task: Task, config: Config) -> list[str]:
         f"{task.name}: {rows} x {columns}, {len(task.train.value)} entries to train on",
         f"{components}, {found.connectivity}: expect {EXPECTED[found.connectivity]}",
     ]
+    if task.reading:
+        lines.insert(0, f"{task.name}: {task.reading}")
     if any(empty):
         lines.append(
             f"{empty[0]} rows and {empty[1]} columns have no entry to train on and are predicted"

@@ -1,5 +1,6 @@
 """What was learned, measured, beside the mean, a large start and the convex solution."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from experiments.completion.data.config import Config
 from experiments.completion.data.task import Part, Task
 from experiments.errors import UserError
 from phenodl import completion
+from phenodl.completion import norms
 
 _GAP = 1e-4
 """Relative gap of the certified minimum nuclear norm: far finer than the comparison needs."""
@@ -75,18 +77,44 @@ class Path(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The solutions; ``large`` and ``convex`` are None where the matrix is too large for them."""
+    """The solutions; ``large`` and ``convex`` are None where the matrix is too large for them.
+
+    Attributes:
+        path: the way of the small start.
+        mean: the mean of the training entries everywhere, or 0.
+        small: from a small start, where its error on the entries that stop is least.
+        large: from a large start, likewise.
+        convex: of the least nuclear norm.
+        convex_gap: the certified relative distance of its nuclear norm from the least, at most.
+    """
 
     path: Path
     mean: Solution
     small: Solution
     large: Solution | None
     convex: Solution | None
+    convex_gap: float
 
     @property
     def solutions(self) -> list[Solution]:
         """Those that there are."""
         return [each for each in self[1:] if isinstance(each, Solution)]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The table of solutions, with the small start as its training ends."""
+        return [*(each.row() for each in self.solutions), self._last_row()]
+
+    def _last_row(self) -> dict[str, Any]:
+        path, values = self.path, self.path.singular_values[-1]
+        return {
+            "solution": "small start, last step",
+            "held-out error": path.test[-1],
+            "error where training stops": path.stop[-1],
+            "training error": path.train[-1],
+            "rank": int((values > norms.NUMERICAL_RANK_RTOL * values[0]).sum()),
+            "effective rank": path.effective_rank[-1],
+            "nuclear norm": values.sum(),
+        }
 
 
 def measure(task: Task, config: Config, trained: xr.Dataset) -> Outcome:
@@ -98,18 +126,20 @@ def measure(task: Task, config: Config, trained: xr.Dataset) -> Outcome:
     _require_same(task, config, trained)
     small, *others = (trained.W.values[run] for run in range(trained.sizes["init_std"]))
     large = _solution("large start", task, others[0]) if others else None
+    convex, gap = _convex(task) if task.compares(config) else (None, math.nan)
     return Outcome(
         _path(task, trained.isel(init_std=0)),
         _solution("mean" if config.center else "zero", task, np.zeros(task.shape)),
         _solution("small start", task, small),
         large,
-        _convex(task) if task.compares(config) else None,
+        convex,
+        gap,
     )
 
 
 def residual(task: Task, solution: Solution, part: Part) -> Float[np.ndarray, " entries"]:
-    """The errors of a solution on some entries, in the units of the data."""
-    return solution.W[part.row, part.column] - task.scale * part.value
+    """The errors of a solution on some entries, standardised."""
+    return solution.W[part.row, part.column] / task.scale - part.value
 
 
 def _solution(name: str, task: Task, standardised: Float[np.ndarray, "rows columns"]) -> Solution:
@@ -123,13 +153,15 @@ def _solution(name: str, task: Task, standardised: Float[np.ndarray, "rows colum
         np.asarray(completion.singular_values(W)),
     )
     errors = (residual(task, found, part) for part in (task.train, task.stop, task.test))
-    return found._replace(errors=tuple(float(np.sqrt(np.mean(each**2))) for each in errors))
+    size = tuple(task.scale * float(np.sqrt(np.mean(each**2))) for each in errors)
+    return found._replace(errors=size)
 
 
-def _convex(task: Task) -> Solution:
-    """The matrix of the least nuclear norm among those that fit the training entries."""
+def _convex(task: Task) -> tuple[Solution, float]:
+    """The matrix of the least nuclear norm that fits the training entries, and its gap."""
     bounds = completion.minimum_nuclear_norm(task.target[None], task.mask[None], gap=_GAP)
-    return _solution("least nuclear norm", task, np.asarray(bounds.solution[0]))
+    solution = _solution("least nuclear norm", task, np.asarray(bounds.solution[0]))
+    return solution, float(bounds.gap[0])
 
 
 def _path(task: Task, trained: xr.Dataset) -> Path:
@@ -153,5 +185,8 @@ def _path(task: Task, trained: xr.Dataset) -> Path:
 def _require_same(task: Task, config: Config, trained: xr.Dataset) -> None:
     recorded = trained.digest.values.reshape(-1, len(task.digest))
     recorded = recorded[~np.isnan(recorded).any(axis=1)]
+    name = config.file or task.name
+    if not (recorded == recorded[0]).all():
+        raise UserError(f"{name} was changed while it was trained on; train in a new directory")
     if not (recorded == np.frombuffer(task.digest, np.uint8)).all():
-        raise UserError(f"{config.file or task.name} has changed since it was trained on")
+        raise UserError(f"{name} has changed since it was trained on")

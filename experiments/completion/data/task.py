@@ -12,7 +12,7 @@ from scipy.sparse.linalg import svds
 from experiments.completion.data import photograph
 from experiments.completion.data.config import Config
 from experiments.errors import UserError
-from phenodl.data.entries import EntriesError
+from phenodl.data.entries import Entries, EntriesError
 from phenodl.data.entry_files import read_entries
 
 _WIDEST = 256
@@ -40,6 +40,7 @@ class Task(NamedTuple):
         scale: their root mean square about it.
         digest: SHA-256 of the data.
         picture: the photograph, if that is what is completed.
+        reading: as what the file was read, if there is one.
     """
 
     name: str
@@ -50,7 +51,8 @@ class Task(NamedTuple):
     offset: float
     scale: float
     digest: bytes
-    picture: Float[np.ndarray, "height width"] | None
+    picture: Float[np.ndarray, "height width"] | None = None
+    reading: str = ""
 
     @property
     def mask(self) -> Bool[np.ndarray, "rows columns"]:
@@ -105,7 +107,8 @@ def _from_photograph(config: Config) -> Task:
     places = np.split(np.arange(picture.size), [stop, seen])
     name = f"photograph ({config.photograph.name})"
     everything = Part(row, column, picture[row, column])
-    return _task(name, picture.shape, everything, places, config.center, digest, picture)
+    task = _task(name, picture.shape, everything, places, config.center, digest)
+    return task._replace(picture=picture)
 
 
 def _from_file(config: Config, file: str) -> Task:
@@ -123,8 +126,28 @@ def _from_file(config: Config, file: str) -> Task:
     held = max(round(config.held_out * count), 1)
     order = np.random.default_rng(config.seed).permutation(count)
     places = np.split(order, [held, count - held])
+    known = entries.value[places[1]]
+    if np.all(known == (known[0] if config.center else 0)):
+        advice = "; --no-center keeps their mean" if config.center and known[0] else ""
+        message = f"the training entries ({len(known)}) are all {known[0]:g}, nothing is to learn"
+        raise UserError(f"{file}: {message}{advice}")
     everything = Part(entries.row, entries.column, entries.value)
-    return _task(Path(file).name, entries.shape, everything, places, config.center, digest, None)
+    task = _task(Path(file).name, entries.shape, everything, places, config.center, digest)
+    return task._replace(reading=_reading(entries, Path(file), config))
+
+
+def _reading(entries: Entries, file: Path, config: Config) -> str:
+    """How the file was understood, and for a table that could be either, how to change that."""
+    count, (rows, columns) = len(entries.value), entries.shape
+    if entries.layout == "entries":
+        text, other = (
+            f"read as a list of {count} entries ({entries.merged} repeats merged)",
+            "matrix",
+        )
+    else:
+        text, other = f"read as a matrix {rows} x {columns} with {count} entries", "entries"
+    either = config.layout == "auto" and file.suffix.lower() in (".csv", ".tsv")
+    return f"{text}; otherwise pass --layout {other}" if either else text
 
 
 def _task(
@@ -134,12 +157,12 @@ def _task(
     places: list[np.ndarray],
     center: bool,
     digest: bytes,
-    picture: np.ndarray | None,
 ) -> Task:
     """Divides entries by their places (stop, train, test) and standardises them."""
     known = entries.value[places[1]]
     offset = float(known.mean()) if center else 0.0
-    scale = float(np.sqrt(np.mean((known - offset) ** 2))) or 1.0
+    largest = np.abs(known - offset).max()
+    scale = float(largest * np.sqrt(np.mean(((known - offset) / largest) ** 2)))
 
     def part(chosen: np.ndarray) -> Part:
         value = (entries.value[chosen] - offset) / scale
@@ -147,4 +170,4 @@ def _task(
 
     stop, train, test = map(part, places)
     size = shape[0], shape[1]
-    return Task(name, size, train, stop, test, offset, scale, digest, picture)
+    return Task(name, size, train, stop, test, offset, scale, digest)
