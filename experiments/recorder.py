@@ -68,10 +68,10 @@ class Recorder:
             shapes = {key: training[key] for key in ("probes", "layout") if key in training}
             like = abstract_state(problem, method, runs, **shapes)
             start = self._restore(name, [int(part.attrs["last_step"]) for part in leading], like)
+            leading = self._leading(name) if leading else []  # without what lies beyond the state
             with Checkpoints(self._checkpoints(name)) as checkpoints:
                 chunks = train(problem, method, runs, start=start, **training)
-                self._follow(name, chunks, checkpoints)
-            leading = self._leading(name)
+                leading += self._follow(name, chunks, checkpoints)
         self.trainings.append(name)
         return results.merge(leading)
 
@@ -122,17 +122,22 @@ class Recorder:
         if self._console is not None:
             self._console.print(text, soft_wrap=True)
 
-    def _follow(self, name: str, chunks: Iterator[Chunk], checkpoints: Checkpoints) -> None:
-        """Writes, shows and now and then checkpoints what training hands over."""
+    def _follow(
+        self, name: str, chunks: Iterator[Chunk], checkpoints: Checkpoints
+    ) -> list[xr.Dataset]:
+        """Writes, shows and now and then checkpoints what training hands over; gives the parts."""
         saved, written = time.monotonic(), None
         origin = parts.origin(self._run.stored, name)
+        written_parts = []
         with TrainingProgress(f"{self._run.experiment.name} · {name}", self._console) as progress:
             try:
                 for chunk in chunks:
                     last = chunk.last_step == chunk.total_steps or RUNNING not in chunk.status
                     path = self._run.path / f"part-{name}-{chunk.first_step:09d}.nc"
                     with files.reported(path, "written"):
-                        parts.write(path, results.from_chunk(chunk), origin, last)
+                        part = results.from_chunk(chunk)
+                        parts.write(path, part, origin, last)
+                    written_parts.append(part)
                     written = chunk
                     speed = (chunk.last_step - chunk.first_step) / chunk.seconds
                     steps = (chunk.last_step, chunk.total_steps)
@@ -145,6 +150,7 @@ class Recorder:
                 if written is not None:
                     checkpoints.save(written.last_step, written.state())
                 raise
+        return written_parts
 
 
 def _median_loss(chunk: Chunk) -> float:

@@ -59,6 +59,8 @@ __all__ = [
     "train",
 ]
 
+_QUICKLY_COMPILED = (("xla_backend_optimization_level", 1),)  # for what runs once
+
 
 class Chunk(NamedTuple):
     """What training hands over at the border of a chunk.
@@ -185,7 +187,7 @@ def train(
         program = program._replace(layout=layout._replace(blocks=blocks))
 
     if start is None:
-        fresh = compiled(fresh_group, ("program",))
+        fresh = compiled(fresh_group, ("program",), _QUICKLY_COMPILED)
         finished, begin = None, 0
         groups = [fresh(program, group, shared) for group in pack(program, rows)]
     else:

@@ -48,7 +48,7 @@ def train(config: Config, recorder: Recorder) -> None:
         init_std=config.init_stds,
     )
     training = gradient_flow.training(config.tolerance)
-    options = {"steps": config.steps, "chunk": min(config.steps, 2500)}
+    options = {"steps": config.steps, "chunk": min(config.steps, 5000)}
     recorder.train("flow", factorization.problem(), runs=runs, **options, **training)
 
     connected = np.array([graph.connectivity == "connected" for graph in graphs(family)])

@@ -60,7 +60,7 @@ def train(config: Config, recorder: Recorder) -> None:
             init_std=stds,
         )
         recorder.train(
-            name, factorization.problem(), runs=runs, steps=steps, chunk=min(steps, 20_000), **how
+            name, factorization.problem(), runs=runs, steps=steps, chunk=min(steps, 50_000), **how
         )
 
 

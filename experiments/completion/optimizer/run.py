@@ -44,7 +44,7 @@ def train(config: Config, recorder: Recorder) -> None:
             init_std=config.init_std,
             **settings,
         )
-        budget = {"steps": config.steps, "chunk": min(config.steps, 1000)}
+        budget = {"steps": config.steps, "chunk": min(config.steps, 2500)}
         recorder.train(name, problem, runs=runs, **budget, **training)
 
     full, mini = factorization.problem(), minibatch.problem
