@@ -59,6 +59,7 @@ __all__ = [
     "train",
 ]
 
+_WORTH_PACKING = 0.9  # share of the blocks that suffice for the runs that still train
 _QUICKLY_COMPILED = (("xla_backend_optimization_level", 1),)  # for what runs once
 
 
@@ -188,11 +189,12 @@ def train(
 
     if start is None:
         fresh = compiled(fresh_group, ("program",), _QUICKLY_COMPILED)
-        finished, begin = None, 0
+        finished, begin = (), 0
         groups = [fresh(program, group, shared) for group in pack(program, rows)]
     else:
         _require_fit(start, jax.eval_shape(functools.partial(fresh_block, program), rows, shared))
-        finished, running = split(jax.tree.map(np.asarray, start))
+        ended, running = split(jax.tree.map(np.asarray, start))
+        finished = (ended,)
         begin = _common_step(running, otherwise=steps)
         groups = pack(program, running)
 
@@ -207,7 +209,7 @@ def _chunks(
     shared: Data,
     axes: dict[str, np.ndarray],
     steps: int,
-    finished: TrainState | None,
+    finished: tuple[TrainState, ...],
     groups: list[TrainState],
     spans: Iterator[tuple[int, Span]],
     precision: Callable[[], contextlib.AbstractContextManager],
@@ -241,8 +243,10 @@ def _chunks(
         running = np.count_nonzero(status == RUNNING)
         if running == 0:
             return
-        if math.ceil(running / layout.width) < math.ceil(len(ids) / layout.width):
-            finished, rest = split(gather(finished, groups))
+        needed, held = (math.ceil(count / layout.width) for count in (running, len(ids)))
+        if needed <= _WORTH_PACKING * held:
+            ended, rest = split(gather((), groups))
+            finished = (*finished, ended)
             with precision():
                 groups = pack(program, rest)
 

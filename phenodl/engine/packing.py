@@ -65,9 +65,9 @@ def order(ids: Int[np.ndarray, " row"]) -> Int[np.ndarray, " run"]:
     return order[ids[order] >= 0]
 
 
-def gather(finished: TrainState | None, groups: Sequence[TrainState]) -> TrainState:
+def gather(finished: Sequence[TrainState], groups: Sequence[TrainState]) -> TrainState:
     """The whole state of all runs, in the order of their ids."""
-    parts = [*([] if finished is None else [finished]), *([unpack(groups)] if groups else [])]
+    parts = [*finished, *([unpack(groups)] if groups else [])]
     rows = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     return select(rows, order(rows.id))
 

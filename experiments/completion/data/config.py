@@ -75,6 +75,6 @@ EXPERIMENT = Experiment(
         "quick": Config(),
         "paper": Config(photograph=Photograph(height=128), comparison_limit=25_000),
     },
-    minutes={"quick": 0.2, "paper": 0.7},
+    minutes={"quick": 0.15, "paper": 0.7},
     x64=True,
 )

@@ -87,6 +87,6 @@ EXPERIMENT = Experiment(
             steps=4000,
         ),
     },
-    minutes={"quick": 0.2, "paper": 4},
+    minutes={"quick": 0.1, "paper": 4},
     x64=True,
 )

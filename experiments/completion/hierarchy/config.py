@@ -26,7 +26,7 @@ class Config:
     """Runge-Kutta steps whose history is recorded, to find the plateaus in."""
     every: int = 16
     """Steps between two records of the history."""
-    steps: int = 1_000_000
+    steps: int = 600_000
     """Runge-Kutta steps to a solution, at most. The 3 x 3 minor opposite the hidden entry
     determines it; where the minor is small, the time to find it grows as the inverse square."""
     stds_steps: int = 100_000

@@ -12,7 +12,7 @@ class Config:
 
     seed: int = 310
     """Of the ground truths, the masks, the starts and the rotations."""
-    masks: int = 100
+    masks: int = 80
     """Random masks, each trained from every kind of start under every loss."""
     placed: int = 48
     """Instances placed on each of Ω_1 and Ω_2, trained in three bases."""
@@ -45,6 +45,6 @@ EXPERIMENT = Experiment(
         "quick": Config(),
         "paper": Config(masks=400, placed=200, steps=4000, long_placed=100),
     },
-    minutes={"quick": 0.3, "paper": 0.6},
+    minutes={"quick": 0.2, "paper": 0.6},
     x64=True,
 )
