@@ -81,7 +81,7 @@ def small_starts(connected: ConnectedOutcome, stds: Sequence[float], start: int)
             "it does not, or still moves": connected.condition != MET,
         }.items():
             _draw_shares(left, places, connected, members, order, f"{label} (n = {members.sum()})")
-        left.set(ylabel="share with minimum rank", ylim=(0, 1.04))
+        left.set(ylabel="share with minimum rank, 95 % interval", ylim=(0, 1.04))
         left.legend(loc="lower left", bbox_to_anchor=(-0.1, 1.0))
 
         last = order[-1]
@@ -92,7 +92,7 @@ def small_starts(connected: ConnectedOutcome, stds: Sequence[float], start: int)
                 text = f"{label} (n = {members.sum()})"
                 drawn = growth[members][:, order]
                 plots.band(right, places, drawn, marker="o", markersize=3, label=text)
-        right.set(yscale="log", ylabel=f"largest singular value over that at {stds[start]:g}")
+        right.set(yscale="log", ylabel=f"$σ_1$ of W over that from {stds[start]:g}, quartiles")
         right.yaxis.set_major_formatter("{x:g}")
         right.yaxis.set_minor_formatter("{x:g}")
         right.legend(loc="lower left", bbox_to_anchor=(-0.1, 1.0))

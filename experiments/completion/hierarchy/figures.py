@@ -24,7 +24,8 @@ def hierarchy(history: History, passed: Saddles, run: int, family: Instances) ->
     values = spectra(history.left[run], history.right[run])
     step = history.step
     with plots.style():
-        fig, axes = plots.figure(2, 2, height=4.2, sharex=True)
+        fig, axes = plots.figure(2, 2, height=4.3, sharex=True)
+        fig.suptitle("one run; grey: its plateaus", fontsize=7)
         (descent, graded), (factors, product) = axes
         descent.plot(step, history.loss[run], label="loss per entry")
         descent.plot(step, history.grad_norm[run], label="gradient norm")

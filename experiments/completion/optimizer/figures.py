@@ -50,7 +50,7 @@ def bias(compared: Mapping[str, Comparison]) -> Figure:
     """Changes against the flow, instance by instance: share of minimum rank, nuclear excess."""
     rows = [(name, place) for name, each in compared.items() for place in range(len(each.settings))]
     with plots.style():
-        fig, (left, right) = plots.figure(1, 2, height=2.7, sharey=True)
+        fig, (left, right) = plots.figure(1, 2, height=2.9, sharey=True)
         for height, (name, place) in enumerate(rows):
             each = compared[name]
             counted = each.counted[:, place]
@@ -59,6 +59,10 @@ def bias(compared: Mapping[str, Comparison]) -> Figure:
         names = [f"{_TITLES[name]} {compared[name].settings[place]:g}" for name, place in rows]
         left.set_yticks(range(len(rows)), names)
         left.invert_yaxis()
+        fig.suptitle(
+            "numbers: step × bound on curvature (adaptive descent), learning rate / (1 - momentum)",
+            fontsize=7,
+        )
         left.set(xlabel="share of minimum rank\nless that of the flow")
         right.set(xlabel="mean nuclear excess\nless that of the flow")
         for axis in (left, right):

@@ -22,13 +22,14 @@ def phase_diagram(config: Config, outcome: Outcome) -> Figure:
     """One diagram for each side and rank: percentages recovered by sample size and connectivity."""
     with plots.style():
         fig, axes = plots.figure(1, len(config.sides), height=2.5, sharey=True, squeeze=False)
-        for axis, side, rank in zip(axes[0], config.sides, config.ranks, strict=True):
+        diagrams = zip(axes[0], config.sides, config.ranks, config.repeats, strict=True)
+        for axis, side, rank, repeats in diagrams:
             _draw_diagram(axis, config, _shares(config, outcome, outcome.whole, side, rank))
-            axis.set_title(_name(side, rank))
+            axis.set_title(f"{_name(side, rank)}, n = {repeats}")
             for place, style in _thresholds(side, rank):
                 axis.axvline(place, **style)
         axes[0, 0].set_yticks(range(len(levels(config))), [level.name for level in levels(config)])
-        note = "cells: % of instances recovered; ×: no such masks"
+        note = "cells: % of n instances recovered; ×: no such masks"
         fig.supxlabel(f"{_SAMPLE_SIZE}    ({note})", fontsize=8)
         lines = [axes[0, 0].plot([], [], **style)[0] for _, style in _thresholds(2, 1)]
         names = ["degrees of freedom 2rd − r²", "connectivity threshold d log d"]
