@@ -20,20 +20,15 @@ CONVERGED = 1e-12
 @functools.cache
 def training(
     tolerance: float = 1e-24,
-    gauge_every: int | None = 8,
     polish_every: int | None = 500,
 ) -> Mapping[str, Any]:
     """Arguments of a training by Runge-Kutta steps that records the solution when it is reached.
 
     Args:
         tolerance: loss per observed entry at which a run ends.
-        gauge_every: steps between two sweeps of the graded gauge; None starts from no less than
-            1e-16.
         polish_every: steps between two attempts to end a tail; None leaves all to the flow.
     """
-    transforms = []
-    if gauge_every is not None:
-        transforms.append(gauge.graded(gauge_every))
+    transforms = [gauge.graded()]
     if polish_every is not None:
         transforms.append(polish(polish_every))
     arguments = {
