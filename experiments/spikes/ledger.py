@@ -1,0 +1,199 @@
+"""The claims that the experiments on loss spikes have in common.
+
+Each is one function; ``name`` is the experiment's, ``signal`` one of ``scores.SIGNALS``.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from experiments.claims import Claim, Estimate, Target, bootstrap, share_claim
+from experiments.claims import share as share_of
+from experiments.spikes.measurements import SPIKE
+from experiments.spikes.scores import (
+    SIGNALS,
+    WINDOW,
+    Foresight,
+    decay_factors,
+    falls_before_alarm,
+    precision,
+)
+from phenodl.spikes import alarms
+from phenodl.spikes.alarms import Counts
+from phenodl.spikes.detect import Spikes
+
+SHORT = {
+    "curvature_a": "A",
+    "curvature_b": "B",
+    "curvature_c": "C",
+    "lambda_max_adam": "λ_max(Ĥ)",
+    "lambda_max": "λ_max(H)",
+    "lambda_grad": "λ_grad",
+}
+"""The signals' names inside a sentence."""
+
+KEYS = {
+    "curvature_a": "a",
+    "curvature_b": "b",
+    "curvature_c": "c",
+    "lambda_max_adam": "lambda-max",
+}
+"""The signals' names inside the id of a claim."""
+
+
+def spiking(
+    name: str,
+    spikes: Spikes,
+    target: Target = Target(">", 0.5),
+    *,
+    least: float = 0.0,
+    statement: str = "Most runs spike",
+) -> Claim:
+    """The share of seeds with a spike, of ``least`` decades at least."""
+    high = (spikes.trigger >= 0) & (spikes.height >= least)
+    return share_claim(f"{name}/spikes", statement, SPIKE, high.any(axis=1), target)
+
+
+def innocent_landscape(name: str, runs: xr.Dataset, spikes: Spikes) -> Claim:
+    """At the trigger the Hessian itself is below the threshold; ``runs`` hold ``lambda_max``."""
+    seed, spike = np.nonzero(spikes.trigger >= 0)
+    below = (runs.lambda_max < runs.threshold).transpose("seed", "step").values
+    return share_claim(
+        f"{name}/plain-hessian",
+        "When a spike is triggered, λ_max of the Hessian itself is below 2/η: it is the "
+        "preconditioner that makes the step unstable",
+        SPIKE,
+        below[seed, spikes.trigger[seed, spike]],
+        Target(">=", 0.95),
+    )
+
+
+def recall(name: str, signal: str, found: Foresight, target: Target = Target(">=", 0.95)) -> Claim:
+    """The share of spikes that an alarm of the signal reaches."""
+    foreseen, spikes = int(found.counts.foreseen.sum()), int(found.counts.spikes.sum())
+    return Claim(
+        f"{name}/{KEYS[signal]}-recall",
+        f"{SHORT[signal]} crosses 2/η before the spike: share of spikes",
+        SPIKE,
+        *share_of(foreseen, spikes),
+        spikes,
+        target,
+    )
+
+
+def precision_of(name: str, signal: str, found: Foresight, target: Target) -> Claim:
+    """The share of alarms that a spike follows, with an interval over seeds."""
+    seeds = np.arange(len(found.counts.true))
+    return Claim(
+        f"{name}/{KEYS[signal]}-precision",
+        f"A spike follows an alarm of {SHORT[signal]}: share of alarms",
+        SPIKE,
+        *bootstrap(seeds, lambda some: precision(found.counts, some)),
+        len(seeds),
+        target,
+    )
+
+
+def above_chance(name: str, signal: str, found: Foresight) -> Claim:
+    """Precision against that of the same alarms at other times."""
+    return Claim(
+        f"{name}/{KEYS[signal]}-chance",
+        f"Alarms of {SHORT[signal]} are right more often than the same alarms at random times: "
+        "difference of precision",
+        "circular shifts of the alarms",
+        *_difference(found.counts, found.chance),
+        len(found.leads),
+        Target(">", 0),
+    )
+
+
+def precision_gap(
+    name: str,
+    one: Foresight,
+    other: Foresight,
+    target: Target = Target(">=", 0.1),
+    *,
+    key: str = "precision",
+    statement: str = "Alarms of A are right more often than those of λ_max(Ĥ): difference of "
+    "precision",
+) -> Claim:
+    """How much more precise the alarms of one signal are than another's."""
+    return Claim(
+        f"{name}/{key}",
+        statement,
+        f"{SPIKE}, λ_grad against λ_max",
+        *_difference(one.counts, other.counts),
+        len(one.leads),
+        target,
+    )
+
+
+def lead(
+    name: str, signal: str, found: Foresight, target: Target = Target(">=", 1), key: str = "lead"
+) -> Claim:
+    """The median of the steps from alarm to trigger, over the spikes that are foreseen."""
+    return Claim(
+        f"{name}/{key}",
+        f"{SHORT[signal]} crosses 2/η ahead of the spike: median steps from alarm to trigger",
+        SPIKE,
+        *bootstrap(found.leads, finite_median),
+        len(found.leads),
+        target,
+    )
+
+
+def decays(name: str, runs: xr.Dataset, b2: float, target: Target = Target("<", 0.05)) -> Claim:
+    """The fitted decay of v in the worst layer, where g² is far below v."""
+    errors = np.abs(decay_factors(runs, b2) - b2).max(axis=1) / (1 - b2)
+    return Claim(
+        f"{name}/decay",
+        "Where g² < v/10, v of every layer decays by the factor β2 per step: error of the "
+        "worst layer in units of 1 - β2, median over seeds",
+        f"{SPIKE}, decay of the preconditioner",
+        *bootstrap(errors, finite_median),
+        len(errors),
+        target,
+    )
+
+
+def preconditioner_grows(name: str, runs: xr.Dataset, found: Foresight, spikes: Spikes) -> Claim:
+    """Before the alarms, v̂ of all layers falls."""
+    return share_claim(
+        f"{name}/preconditioner-grows",
+        f"Over the {WINDOW} steps before the alarm of A, v̂ of every layer falls: share of spikes",
+        f"{SPIKE}, decay of the preconditioner",
+        falls_before_alarm(runs, found, spikes),
+        Target(">=", 0.9),
+    )
+
+
+def rows(found: Mapping[str, Foresight], since: int = 0) -> list[dict[str, Any]]:
+    """The table of scores, a row per signal; ``since`` is the step alarms are read from."""
+    return [
+        {
+            "signal": SIGNALS.get(name, name),
+            "alarms from step": since,
+            "precision": float(alarms.precision(each.counts)),
+            "by chance": float(alarms.precision(each.chance)),
+            "recall": float(alarms.recall(each.counts)),
+            "recall by chance": float(alarms.recall(each.chance)),
+            "median lead": finite_median(each.leads),
+            "alarms": int(each.counts.true.sum() + each.counts.false.sum()),
+            "begun inside a spike, left out": int(each.counts.dropped.sum()),
+        }
+        for name, each in found.items()
+    ]
+
+
+def finite_median(values: np.ndarray) -> float:
+    """The median of the values that are there; NaN without any."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else np.nan
+
+
+def _difference(one: Counts, other: Counts) -> Estimate:
+    """How much higher one precision is, bootstrapped over seeds in pairs."""
+    seeds = np.arange(len(one.true))
+    return bootstrap(seeds, lambda some: precision(one, some) - precision(other, some))

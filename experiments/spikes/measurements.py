@@ -1,0 +1,69 @@
+"""What every experiment on loss spikes trains with and measures."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from phenodl import probes, training
+from phenodl.optim import adam
+from phenodl.protocol import Probe, View
+from phenodl.spikes import curvatures
+from phenodl.spikes.curvatures import Quotient
+
+SPIKE = "SPIKE (arXiv 2506.04805)"
+"""The paper that most claims are from."""
+
+ADAM = training.from_optax(lambda hyper: adam.from_hyper(hyper).transformation())
+"""Adam, or AdamW, with every hyper-parameter that a run names. One object: equal programs compile
+once."""
+
+DIRECTIONS: tuple[Quotient, ...] = ("lambda_grad", "curvature_a", "curvature_b", "curvature_c")
+
+
+def measurements(
+    *,
+    quotients: Sequence[Quotient] = DIRECTIONS,
+    products: int = 3,
+    plain_products: int = 0,
+    layers: bool = True,
+    every: int = 1,
+) -> list[Probe]:
+    """Loss, gradient norm and threshold of every step, with the curvatures that are wanted.
+
+    Args:
+        quotients: curvatures along gradient and update; none of them if empty.
+        products: Hessian-vector products for λ_max(Ĥ) per measurement; 0 leaves it out.
+        plain_products: the same for λ_max(H).
+        layers: record g² and v̂, summed over each layer.
+        every: steps between two measurements of curvature.
+    """
+    chosen = [probes.loss(), probes.grad_norm(), curvatures.threshold_probe()]
+    if layers:
+        chosen.append(moments_probe())
+    if quotients:
+        chosen.append(curvatures.gradient_probe(which=quotients, every=every))
+    if products:
+        chosen.append(
+            curvatures.eigenvalue_probe(which=["lambda_max_adam"], products=products, every=every)
+        )
+    if plain_products:
+        chosen.append(
+            curvatures.eigenvalue_probe(which=["lambda_max"], products=plain_products, every=every)
+        )
+    return chosen
+
+
+def moments_probe() -> Probe:
+    """Records g² and v̂ summed over each layer, in the order of the layers' names."""
+
+    def measure(state: tuple[()], view: View) -> tuple[tuple[()], dict[str, Array]]:
+        squared = jax.tree.map(jnp.square, view.objective.grads)
+        corrected = adam.second_moment(view.method_state, b2=view.hyper["b2"])
+        sums = {"squared_gradient": squared, "second_moment": corrected}
+        return state, {
+            name: jnp.stack(list(adam.layer_sums(tree).values())) for name, tree in sums.items()
+        }
+
+    return Probe(measure)
