@@ -43,6 +43,8 @@ class Reproduce:
     """Names of the experiments to run, as a pattern: 'spikes-*'."""
     out: OptionalDirectory = None
     """Where to write; by default runs/reproduce-PRESET."""
+    jobs: int | None = None
+    """Experiments at a time; by default one per core, 4 at most, and 1 with an accelerator."""
     strict: Switch = False
     """Exit with status 1 when a verdict differs from what is expected."""
     json: Switch = False

@@ -2,13 +2,12 @@
 
 import json
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import arguments, folders, ledger
+from experiments import arguments, execution, folders, ledger, workers
 from experiments.errors import UserError
 from experiments.experiment import Experiment
 from experiments.run_directory import RunDirectory
@@ -45,8 +44,6 @@ def resume(command: arguments.Resume, catalogue: Catalogue) -> int:
 
 def analyze(command: arguments.Analyze, catalogue: Catalogue) -> int:
     """Derives claims and figures again."""
-    from experiments import execution
-
     run = RunDirectory.open(command.directory, catalogue)
     execution.prepare_jax()
     execution.analyze(run)
@@ -83,28 +80,16 @@ def reproduce(command: arguments.Reproduce, catalogue: Catalogue) -> int:
     if not chosen:
         raise UserError(f"--only {command.only}: no experiment has such a name")
     out = command.out or Path("runs") / f"reproduce-{command.preset}"
+    if command.jobs is not None and command.jobs < 1:
+        raise UserError(f"--jobs must be at least 1, got {command.jobs}")
     folders.require_free(out)
     runs = [
         RunDirectory.prepare(out / each.name, each, command.preset, each.presets[command.preset])
         for each in chosen
     ]
-    claims: list[Claim] = []
-    failures: dict[str, str] = {}
-    for number, run in enumerate(runs, start=1):
-        name, minutes = run.experiment.name, run.experiment.minutes[command.preset]
-        _say(f"[{number}/{len(runs)}] {name} (about {minutes:g} min)")
-        try:
-            claims += run.claims() if run.finished else _execute(run)
-        except KeyboardInterrupt:
-            _say("interrupted; the same command goes on from here")
-            raise
-        except UserError as error:
-            failures[name] = str(error)
-        except Exception as error:
-            traceback.print_exc()
-            failures[name] = f"{type(error).__name__}: {error}"
-
+    failures = _complete_all(runs, command.jobs or workers.default_count())
     done = [run for run in runs if run.experiment.name not in failures]
+    claims = [claim for run in done for claim in run.claims()]
     if command.json:
         _print_json({"claims": [claim.to_json() for claim in claims], "failed": failures})
     else:
@@ -132,6 +117,32 @@ def compare(command: arguments.Compare, catalogue: Catalogue) -> int:
     return 0
 
 
+def _complete_all(runs: "Sequence[RunDirectory]", jobs: int) -> dict[str, str]:
+    """Completes those runs that are not finished; returns what went wrong, by experiment."""
+    numbers = {run.path: number for number, run in enumerate(runs, start=1)}
+    failures: dict[str, str] = {}
+    open_runs = []
+    for run in runs:
+        try:
+            if not run.finished:
+                open_runs.append(run)
+        except UserError as error:
+            failures[run.experiment.name] = str(error)
+
+    def announce(run: RunDirectory) -> None:
+        minutes = run.experiment.minutes[run.preset]
+        _say(f"[{numbers[run.path]}/{len(runs)}] {run.experiment.name} (about {minutes:g} min)")
+
+    try:
+        for run, failure in workers.complete(open_runs, jobs, announce):
+            if failure is not None:
+                failures[run.experiment.name] = failure
+    except KeyboardInterrupt:
+        _say("interrupted; the same command goes on from here")
+        raise
+    return failures
+
+
 def _complete(run: RunDirectory) -> int:
     """Finishes one run and shows its claims."""
     if run.finished:
@@ -139,7 +150,8 @@ def _complete(run: RunDirectory) -> int:
         claims = run.claims()
     else:
         try:
-            claims = _execute(run)
+            execution.complete(run, ledger.console(stderr=True))
+            claims = run.claims()
         except KeyboardInterrupt:
             if run.exists:
                 _say(f"interrupted; go on with: {arguments.PROGRAM} resume {run.path}")
@@ -147,16 +159,6 @@ def _complete(run: RunDirectory) -> int:
     _show(claims)
     _say(f"results: {run.path}   page: {arguments.PROGRAM} report {run.path}")
     return 0
-
-
-def _execute(run: RunDirectory) -> "list[Claim]":
-    """Trains whatever is not trained yet, and analyzes; returns the claims."""
-    from experiments import execution
-
-    execution.prepare_jax()
-    execution.train(run, ledger.console(stderr=True))
-    execution.analyze(run)
-    return run.claims()
 
 
 def _show(claims: "Sequence[Claim]", as_json: bool = False) -> None:

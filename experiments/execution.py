@@ -29,6 +29,17 @@ def prepare_jax() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
+def complete(run: RunDirectory, console: Console | None = None) -> None:
+    """Trains whatever is not trained yet, and analyzes.
+
+    Raises:
+        UserError: as :func:`train` and :func:`analyze`.
+    """
+    prepare_jax()
+    train(run, console)
+    analyze(run)
+
+
 def train(run: RunDirectory, console: Console | None = None) -> None:
     """Trains whatever is not trained yet.
 

@@ -17,9 +17,16 @@ _COLOURS = {"holds": "green", "fails": "red", "undetermined": "yellow"}
 _WIDTH_OFF_TERMINAL = 120
 
 
-def console(stderr: bool = False) -> Console:
-    """A console that prints text as it stands, and wide enough when its output goes to a file."""
-    found = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+def console(stderr: bool = False, terminal: bool | None = None) -> Console:
+    """A console that prints text as it stands, and wide enough when its output goes to a file.
+
+    Args:
+        stderr: where to.
+        terminal: whether it can move the cursor; by default found out.
+    """
+    found = Console(
+        stderr=stderr, force_terminal=terminal, highlight=False, markup=False, emoji=False
+    )
     if not found.is_terminal:
         found.width = _WIDTH_OFF_TERMINAL
     return found

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import execution, recorder
+from experiments import execution, recorder, workers
 from experiments.__main__ import main
 from experiments.experiment import discover
 from experiments.run_directory import RunDirectory
@@ -16,6 +16,7 @@ def call(monkeypatch, tmp_path, capsys):
     """``call(*words)`` gives exit status, standard output and standard error, in a new folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(execution, "prepare_jax", lambda: None)  # the test session's own holds
+    monkeypatch.setattr(workers, "default_count", lambda: 1)
 
     def run(*words):
         capsys.readouterr()

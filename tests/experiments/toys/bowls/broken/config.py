@@ -8,7 +8,7 @@ from experiments.experiment import Experiment
 class Config:
     """Something that goes wrong."""
 
-    fault: Literal["package", "program"] = "package"
+    fault: Literal["package", "program", "death"] = "package"
     """What goes wrong."""
 
 

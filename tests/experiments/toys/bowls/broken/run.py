@@ -1,9 +1,13 @@
+import os
+
 from experiments.experiment import Analysis
 
 
 def train(config, recorder):
     if config.fault == "package":
         raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn.datasets")
+    if config.fault == "death":
+        os._exit(9)
     raise RuntimeError("the bowl is broken")
 
 
