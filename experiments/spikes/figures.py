@@ -22,6 +22,9 @@ COLORS = {
 }
 """Of the signals. The two pairs that share a colour never share axes."""
 
+MOMENTS = {"squared_gradient": ("g²", "#E69F00"), "second_moment": ("v̂", "#0072B2")}
+"""Labels and colours."""
+
 PAIR = ("curvature_a", "lambda_max_adam")
 """The two signals that the paper holds against each other."""
 
@@ -130,7 +133,6 @@ def lead_times(found: Mapping[str, Foresight], signals: Sequence[str] = PAIR) ->
 def second_moments(runs: xr.Dataset, spikes: Spikes, layers: Sequence[str]) -> Figure:
     """v̂ against g² of each layer of a typical run."""
     run, spike = typical(runs, spikes)
-    curves = {"squared_gradient": ("g²", "#E69F00"), "second_moment": ("v̂", "#0072B2")}
     rows = (len(layers) + 1) // 2
     with plots.style():
         fig, grid = plots.figure(
@@ -139,7 +141,7 @@ def second_moments(runs: xr.Dataset, spikes: Spikes, layers: Sequence[str]) -> F
         for axes in grid.flat[len(layers) :]:
             axes.axis("off")
         for number, (axes, layer) in enumerate(zip(grid.flat, layers, strict=False)):
-            for name, (label, color) in curves.items():
+            for name, (label, color) in MOMENTS.items():
                 values = run[name].transpose("step", ...)
                 axes.plot(run.step, values[:, number], color=color, label=label)
             shade(axes, spike, run.sizes["step"])
@@ -169,9 +171,14 @@ def alignment(runs: xr.Dataset, spikes: Spikes, before: int = 60, after: int = 4
 
 def typical(runs: xr.Dataset, spikes: Spikes) -> tuple[xr.Dataset, Spikes]:
     """The run with the median number of spikes, and its spikes."""
-    counts = np.asarray(spikes.count)
-    seed = int(np.argsort(counts, kind="stable")[len(counts) // 2])
+    seed = typical_seed(spikes)
     return runs.isel(seed=[seed]).squeeze("seed"), Spikes(*(column[seed] for column in spikes))
+
+
+def typical_seed(spikes: Spikes) -> int:
+    """The place of the run with the median number of spikes."""
+    counts = np.asarray(spikes.count)
+    return int(np.argsort(counts, kind="stable")[len(counts) // 2])
 
 
 def shade(axes: Axes, spikes: Spikes, steps: int) -> None:

@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array
-
 from phenodl import probes, training
 from phenodl.optim import adam
-from phenodl.protocol import Probe, View
+from phenodl.protocol import Probe
 from phenodl.spikes import curvatures
 from phenodl.spikes.curvatures import Quotient
+from phenodl.spikes.decoupling import moments_probe
 
 SPIKE = "SPIKE (arXiv 2506.04805)"
 """The paper that most claims are from."""
@@ -27,7 +24,7 @@ def measurements(
     quotients: Sequence[Quotient] = DIRECTIONS,
     products: int = 3,
     plain_products: int = 0,
-    layers: bool = True,
+    depth: int | None = 1,
     every: int = 1,
 ) -> list[Probe]:
     """Loss, gradient norm and threshold of every step, with the curvatures that are wanted.
@@ -36,12 +33,13 @@ def measurements(
         quotients: curvatures along gradient and update; none of them if empty.
         products: Hessian-vector products for λ_max(Ĥ) per measurement; 0 leaves it out.
         plain_products: the same for λ_max(H).
-        layers: record g² and v̂, summed over each layer.
+        depth: the number of keys that name a layer, over which g² and v̂ are summed and recorded;
+            None leaves them out.
         every: steps between two measurements of curvature.
     """
     chosen = [probes.loss(), probes.grad_norm(), curvatures.threshold_probe()]
-    if layers:
-        chosen.append(moments_probe())
+    if depth is not None:
+        chosen.append(moments_probe(depth=depth))
     if quotients:
         chosen.append(curvatures.gradient_probe(which=quotients, every=every))
     if products:
@@ -53,17 +51,3 @@ def measurements(
             curvatures.eigenvalue_probe(which=["lambda_max"], products=plain_products, every=every)
         )
     return chosen
-
-
-def moments_probe() -> Probe:
-    """Records g² and v̂ summed over each layer, in the order of the layers' names."""
-
-    def measure(state: tuple[()], view: View) -> tuple[tuple[()], dict[str, Array]]:
-        squared = jax.tree.map(jnp.square, view.objective.grads)
-        corrected = adam.second_moment(view.method_state, b2=view.hyper["b2"])
-        sums = {"squared_gradient": squared, "second_moment": corrected}
-        return state, {
-            name: jnp.stack(list(adam.layer_sums(tree).values())) for name, tree in sums.items()
-        }
-
-    return Probe(measure)

@@ -8,9 +8,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from phenodl.spikes import alarms, decay
+from phenodl.spikes import alarms, decoupling
 from phenodl.spikes.alarms import Counts
 from phenodl.spikes.detect import Spikes, detect, trailing_mean
+from phenodl.spikes.stages import Stages, stages_of_runs
 
 SIGNALS = {
     "curvature_a": "A: Ĥ along the gradient",
@@ -128,13 +129,36 @@ def decay_factors(runs: xr.Dataset, b2: float) -> Float[np.ndarray, "seed layer"
         runs: with ``squared_gradient`` and ``second_moment`` along seed, step and layer.
         b2: decay of the second moment.
     """
-    squared, corrected = (
-        np.moveaxis(runs[name].transpose("seed", "step", ...).values.astype(float), 1, 2)
-        for name in ("squared_gradient", "second_moment")
+    squared, corrected = _moments(runs)
+    pairs = zip(squared, corrected, strict=True)
+    return np.stack([decoupling.by_layer(*pair, b2).factor for pair in pairs])
+
+
+def find_stages(
+    runs: xr.Dataset, spikes: Spikes, *, signal: str = "curvature_a", width: int = 1
+) -> Stages:
+    """The stages of all spikes, along (seed, spike), by g² and v̂ of all layers together.
+
+    Args:
+        runs: with ``threshold``, the signal, and the moments of the layers.
+        spikes: from :func:`find_spikes`.
+        signal: the curvature that crosses.
+        width: steps over which it is averaged first.
+    """
+    squared, corrected = (moment.sum(axis=-1) for moment in _moments(runs))
+    return stages_of_runs(
+        *(np.asarray(at) for at in (spikes.trigger, spikes.peak, spikes.end)),
+        curvature=each_step(runs, signal, width),
+        threshold=runs.threshold.transpose("seed", "step").values,
+        squared_gradient=squared,
+        second_moment=corrected,
     )
-    v = decay.uncorrected(corrected, b2)
-    factors = [decay.fit(squared[place], v[place]).factor for place in np.ndindex(v.shape[:2])]
-    return np.reshape(factors, v.shape[:2])
+
+
+def _moments(runs: xr.Dataset) -> list[Float[np.ndarray, "seed step layer"]]:
+    """The squared gradient and v̂ of all layers."""
+    names = ("squared_gradient", "second_moment")
+    return [runs[name].transpose("seed", "step", ...).values.astype(float) for name in names]
 
 
 def falls_before_alarm(runs: xr.Dataset, found: Foresight, spikes: Spikes) -> np.ndarray:
