@@ -24,6 +24,9 @@ SIGNALS = {
 START = 50
 """The detector's first step; the alarms of earlier steps can be counted as false or left out."""
 
+AUC_SHIFTS = 20
+"""Shifts for the area by chance, which varies less than a precision."""
+
 WINDOW = 10
 """Steps before an alarm over which the change of the second moment is measured, and over which
 what is measured on mini-batches is averaged."""
@@ -36,11 +39,15 @@ class Foresight(NamedTuple):
         counts: of its alarms, per seed.
         chance: of the same alarms at random places, per seed, summed over all shifts.
         leads: steps from alarm to trigger, (seed, spike); NaN where there is no such spike.
+        auc: how well the signal's height tells the steps before a trigger from others, per seed.
+        chance_auc: the same of the signal at random places, the mean over the shifts.
     """
 
     counts: Counts
     chance: Counts
     leads: Float[np.ndarray, "seed spike"]
+    auc: Float[np.ndarray, " seed"]
+    chance_auc: Float[np.ndarray, " seed"]
 
 
 def find_spikes(
@@ -104,9 +111,12 @@ def foresight(
         width: steps over which the signal is averaged first.
     """
     limit = runs.threshold.transpose("seed", "step").values
-    above = (each_step(runs, signal, width) > limit)[:, since:]
+    curve = each_step(runs, signal, width)[:, since:]
+    above = curve > limit[:, since:]
     trigger, end = (np.where(at < 0, -1, at - since) for at in (spikes.trigger, spikes.end))
-    chance = alarms.shifted(above, trigger, end, shifts=shifts, rng=np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    chance = alarms.shifted(above, trigger, end, shifts=shifts, rng=rng)
+    turned = min(shifts, AUC_SHIFTS)
     leads = [
         alarms.lead_times(alarms.alarms(row), at) for row, at in zip(above, trigger, strict=True)
     ]
@@ -114,6 +124,8 @@ def foresight(
         counts=alarms.score(above, trigger, end),
         chance=Counts(*(column.sum(axis=0) for column in chance)),
         leads=np.stack(leads),
+        auc=alarms.auc(curve, trigger, end),
+        chance_auc=alarms.shifted_auc(curve, trigger, end, shifts=turned, rng=rng).mean(axis=0),
     )
 
 
