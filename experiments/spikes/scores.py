@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from phenodl.spikes import alarms, decoupling
+from phenodl.spikes import alarms, decoupling, roc
 from phenodl.spikes.alarms import Counts
 from phenodl.spikes.detect import Spikes, detect, trailing_mean
 from phenodl.spikes.stages import Stages, stages_of_runs
@@ -124,8 +124,8 @@ def foresight(
         counts=alarms.score(above, trigger, end),
         chance=Counts(*(column.sum(axis=0) for column in chance)),
         leads=np.stack(leads),
-        auc=alarms.auc(curve, trigger, end),
-        chance_auc=alarms.shifted_auc(curve, trigger, end, shifts=turned, rng=rng).mean(axis=0),
+        auc=roc.auc(curve, trigger, end),
+        chance_auc=roc.shifted_auc(curve, trigger, end, shifts=turned, rng=rng).mean(axis=0),
     )
 
 
