@@ -7,7 +7,8 @@ and counted. A spike is foreseen if an alarm reaches it that began at its trigge
 
 A signal that is often above its threshold is right by chance, so a precision means something only
 beside that of the same alarms at the wrong times: :func:`shifted` turns them around the record by
-random amounts.
+random amounts. A signal without a natural threshold is judged by
+:mod:`phenodl.spikes.roc`.
 
 This is NumPy, for records that lie in memory; the spikes come from :mod:`phenodl.spikes.detect`.
 """

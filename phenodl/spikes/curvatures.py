@@ -2,7 +2,8 @@
 
 With D = 1/(sqrt(v̂) + eps), f = (1 - b1)/(1 + b1)/(1 - b1^t) and the preconditioned Hessian
 Ĥ = f D H, steps shrink while the curvature they feel stays below 2/η (SPIKE, arXiv 2506.04805).
-Everything is evaluated at θ_t with v after g_t was absorbed. Along one direction:
+Everything is evaluated at θ_t with v after g_t was absorbed, see :mod:`phenodl.spikes.snapshots`.
+Along one direction:
 
     lambda_grad    gᵀ H g / gᵀ g            the plain Hessian along the gradient
     curvature_a    gᵀ Ĥ g / gᵀ g            Ĥ along the gradient, as in the paper
@@ -15,94 +16,21 @@ frozen: they have no direction and no curvature.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key
 
 from phenodl.curvature import operators, products
 from phenodl.curvature.lanczos import Eigenpairs, cold_start, lanczos
 from phenodl.optim import adam
-from phenodl.optim.adam import Adam
-from phenodl.protocol import Hyper, LossFn, Params, Probe, View
+from phenodl.protocol import LossFn, Params, Probe, View
+from phenodl.spikes.snapshots import Settings, Snapshot, refuse_blocks, snapshot
 
 Quotient = Literal["lambda_grad", "curvature_a", "curvature_b", "curvature_c"]
 Eigenvalue = Literal["lambda_max", "lambda_max_adam"]
-Settings = Callable[[Hyper], Adam]
-
-
-class Snapshot(NamedTuple):
-    """What the curvatures need to know of Adam at one step.
-
-    Attributes:
-        grads: g_t, zero on frozen parameters; like all trees here, shaped like the parameters.
-        moment: the bias-corrected first moment m̂.
-        diagonal: the preconditioner D, zero on frozen parameters.
-        factor: f, the momentum factor.
-        threshold: 2/η_t minus the weight decay, the bound on the preconditioned curvature.
-    """
-
-    grads: Params
-    moment: Params
-    diagonal: Params
-    factor: Float[Array, ""]
-    threshold: Float[Array, ""]
-
-
-def snapshot(opt_state: PyTree, settings: Adam, grads: Params) -> Snapshot:
-    """Reads Adam's state in the terms of the theory.
-
-    Args:
-        opt_state: state of an optax chain after it absorbed ``grads``.
-        settings: the hyper-parameters the chain was built with.
-        grads: the gradient at the current parameters.
-
-    Raises:
-        ValueError: if ``opt_state`` does not hold exactly one Adam state, or ``grads`` are not all
-            float32 or all float64.
-
-    Example:
-        >>> tx, grads = optax.adam(0.1), jnp.array([3.0, -4.0])
-        >>> with jax.numpy_dtype_promotion("standard"):
-        ...     _, state = tx.update(grads, tx.init(grads))
-        >>> now = snapshot(state, Adam(0.1), grads)
-        >>> print(now.diagonal.round(3), now.factor.round(3), now.threshold)
-        [0.333 0.25 ] 0.526 20.0
-    """
-
-    def full(tree: PyTree) -> Params:
-        def fill(node: PyTree, like: Params) -> Params:
-            return jax.tree.map(jnp.zeros_like, like) if adam.is_masked(node) else node
-
-        return jax.tree.map(fill, tree, grads, is_leaf=adam.is_masked)
-
-    dtype = _dtype_of(grads)
-    count = jnp.asarray(adam.adam_state(opt_state).count)
-    diagonal = full(
-        adam.preconditioner(opt_state, b2=settings.b2, eps=settings.eps, eps_root=settings.eps_root)
-    )
-    return Snapshot(
-        grads=jax.tree.map(lambda d, g: jnp.where(d > 0, g, 0), diagonal, grads),
-        moment=full(adam.first_moment(opt_state, b1=settings.b1)),
-        diagonal=diagonal,
-        factor=adam.momentum_factor(count, b1=settings.b1).astype(dtype),
-        threshold=adam.stability_threshold(
-            settings.learning_rate, count, weight_decay=settings.weight_decay
-        ).astype(dtype),
-    )
-
-
-def _dtype_of(tree: Params) -> jnp.dtype:
-    """Half precision cannot tell 2/η from a curvature one part in a hundred above it."""
-    found = {jnp.result_type(leaf) for leaf in jax.tree.leaves(tree)}
-    if found not in ({jnp.dtype("float32")}, {jnp.dtype("float64")}):
-        names = ", ".join(sorted(dtype.name for dtype in found))
-        raise ValueError(
-            f"parameters must be all float32 or all float64 for curvatures; got {names}"
-        )
-    return found.pop()
 
 
 def directional(
@@ -200,6 +128,56 @@ def eigenpair(
     return lanczos(matvec, start, products=products)
 
 
+def alignment(vector: Params, now: Snapshot, which: Eigenvalue) -> Float[Array, ""]:
+    """|cos| of the angle between the gradient and an eigenvector, in [0, 1]; NaN without gradient.
+
+    For ``"lambda_max_adam"`` both are seen in the coordinates D^-½ θ, in which Adam is gradient
+    descent and its operator symmetric: the gradient there is D^½ g. As an instability grows, the
+    gradient turns into the unstable eigenvector, and a curvature along the gradient rises to the
+    eigenvalue (SPIKE, arXiv 2506.04805).
+
+    Args:
+        vector: a unit eigenvector of the operator that ``which`` names, see :func:`eigenpair`.
+        now: of Adam, at the same step.
+        which: the operator.
+
+    Raises:
+        ValueError: if ``which`` names neither of the two.
+
+    Example:
+        >>> grads, diagonal = jnp.array([1.0, 2.0]), jnp.array([9.0, 4.0])
+        >>> now = Snapshot(grads, grads, diagonal, jnp.ones(()), jnp.ones(()))
+        >>> print(alignment(jnp.array([-1.0, 0.0]), now, "lambda_max_adam"))
+        0.6
+    """
+    _check([which], get_args(Eigenvalue))
+    direction = now.grads
+    if which == "lambda_max_adam":
+        direction = jax.tree.map(lambda d, g: jnp.sqrt(d) * g, now.diagonal, direction)
+    direction, _ = _normalised(direction)
+    length = jnp.sqrt(optax.tree.vdot(direction, direction))
+    cosine = jnp.abs(optax.tree.vdot(vector, direction)) / length
+    return jnp.minimum(cosine, 1)
+
+
+def mass(vector: Params, depth: int = 1) -> Float[Array, " layer"]:
+    """The share that each layer has in an eigenvector: squared entries, summed; their sum is 1.
+
+    Args:
+        vector: any direction, not zero.
+        depth: the number of keys that name a layer, see
+            :func:`phenodl.spikes.decoupling.layer_names`, whose order this has.
+
+    Example:
+        >>> print(mass({"first": jnp.array([1.0, 1.0]), "second": jnp.array([2.0, 2.0])}))
+        [0.2 0.8]
+    """
+    vector, _ = _normalised(vector)
+    sums = adam.layer_sums(jax.tree.map(jnp.square, vector), depth=depth)
+    shares = jnp.stack(list(sums.values()))
+    return shares / shares.sum()
+
+
 def gradient_probe(
     settings: Settings = adam.from_hyper,
     which: Sequence[Quotient] = get_args(Quotient),
@@ -252,23 +230,32 @@ def eigenvalue_probe(
     which: Sequence[Eigenvalue] = get_args(Eigenvalue),
     products: int = 3,
     every: int = 1,
+    depth: int | None = None,
 ) -> Probe:
-    """Records largest eigenvalues, and their residuals as ``lambda_max_residual`` and so on.
+    """Records largest eigenvalues, and how their eigenvectors lie to the gradient and the layers.
 
     All share the linearization that also gave the gradient. Each search starts from the
-    eigenvector found before, which the probe remembers.
+    eigenvectors found before, which the probe remembers. The names in the records are
+
+    =====================================  =================================================
+    ``lambda_max_adam``, ``lambda_max``    the eigenvalue of Ĥ, of H
+    ... ``_residual``                      some eigenvalue lies within this distance of it
+    ``alignment``, ``alignment_plain``     of the gradient and its eigenvector, :func:`alignment`
+    ``mass``, ``mass_plain``               of the eigenvector in each layer, :func:`mass`
+    =====================================  =================================================
 
     Args:
         settings: Adam's hyper-parameters from those of a run, as for ``gradient_probe``.
         which: ``"lambda_max"`` of H, ``"lambda_max_adam"`` of Ĥ, or both.
         products: Hessian-vector products per eigenvalue and measurement.
         every: measure at every so many steps.
+        depth: the number of keys that name a layer; None leaves the mass out.
 
     Raises:
         ValueError: if ``which`` holds an unknown name.
 
     Example:
-        >>> eigenvalue_probe(which=["lambda_max_adam"]).products
+        >>> eigenvalue_probe(which=["lambda_max_adam"], depth=1).products
         True
     """
     _check(which, get_args(Eigenvalue))
@@ -287,14 +274,18 @@ def eigenvalue_probe(
             top = eigenpair(view.objective.hvp, now, name, state[name], products)
             vectors[name] = top.vectors
             values |= {name: top.values[0], f"{name}_residual": top.residuals[0]}
+            leading = jax.tree.map(lambda leaf: leaf[0], top.vectors)
+            suffix = "" if name == "lambda_max_adam" else "_plain"
+            values[f"alignment{suffix}"] = alignment(leading, now, name)
+            if depth is not None:
+                values[f"mass{suffix}"] = mass(leading, depth)
         return vectors, values
 
     return Probe(measure, init=init, every=every, products=True)
 
 
 def _snapshot_of(view: View, settings: Settings) -> Snapshot:
-    if jnp.ndim(view.objective.loss):
-        raise ValueError("curvature probes see one run at a time; use Layout(run_axis=0)")
+    refuse_blocks(view)
     return snapshot(view.method_state, settings(view.hyper), view.objective.grads)
 
 

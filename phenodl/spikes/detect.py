@@ -201,7 +201,7 @@ def detect(
     floor: Scalar = 0.0,
     max_spikes: int = 64,
 ) -> tuple[Spikes, Observation]:
-    """All spikes of one loss curve; vmap it over runs.
+    """All spikes of one loss curve; under ``jax.jit`` and ``jax.vmap`` those of many runs.
 
     From the first loss that is NaN or infinite on, nothing is detected; a spike that has begun
     then stays open.
@@ -221,10 +221,11 @@ def detect(
         ValueError: ``b1`` is not in [0, 1), or ``losses`` are not a vector of floating numbers.
 
     Example:
-        >>> losses = jnp.ones(200).at[100:130].set(50.0)
-        >>> spikes, _ = detect(losses, max_spikes=2)
-        >>> spikes.trigger.tolist(), spikes.peak.tolist(), spikes.end.tolist()
-        ([100, -1], [100, -1], [149, -1])
+        >>> losses = jnp.ones((2, 200)).at[0, 100:130].set(50.0)  # of two runs
+        >>> find = jax.jit(jax.vmap(functools.partial(detect, max_spikes=2)))
+        >>> spikes, _ = find(losses)
+        >>> spikes.count.tolist(), spikes.trigger.tolist(), spikes.end.tolist()
+        ([1, 0], [[100, -1], [-1, -1]], [[149, -1], [-1, -1]])
     """
     if losses.ndim != 1 or losses.size == 0 or not jnp.issubdtype(losses.dtype, jnp.floating):
         raise ValueError(

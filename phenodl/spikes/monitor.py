@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
@@ -24,6 +25,8 @@ class Report(NamedTuple):
         curvature_c: along the update.
         lambda_max: the largest eigenvalue of the preconditioned Hessian; NaN without products.
         residual: some eigenvalue lies within this distance of ``lambda_max``.
+        alignment: |cos| of gradient and eigenvector, which nears 1 as an instability grows; NaN
+            without products.
         threshold: what the preconditioned curvatures must stay below.
         vector: the eigenvector, a warm start for the next step; leading axis of length 1.
     """
@@ -34,6 +37,7 @@ class Report(NamedTuple):
     curvature_c: Float[Array, ""]
     lambda_max: Float[Array, ""]
     residual: Float[Array, ""]
+    alignment: Float[Array, ""]
     threshold: Float[Array, ""]
     vector: Params
 
@@ -121,14 +125,17 @@ def monitor(
     now = curvatures.snapshot(opt_state, settings, grads)
     start = cold_start(params) if start is None else start
     if products == 0:
-        lambda_max, residual, vector = jnp.nan, jnp.nan, start
+        lambda_max, residual, alignment, vector = jnp.nan, jnp.nan, jnp.nan, start
     else:
         top = curvatures.eigenpair(hvp, now, "lambda_max_adam", start, products)
         lambda_max, residual, vector = top.values[0], top.residuals[0], top.vectors
+        leading = jax.tree.map(lambda leaf: leaf[0], vector)
+        alignment = curvatures.alignment(leading, now, "lambda_max_adam")
     return Report(
         **curvatures.directional(function, params, now),
         lambda_max=jnp.asarray(lambda_max, now.threshold.dtype),
         residual=jnp.asarray(residual, now.threshold.dtype),
+        alignment=jnp.asarray(alignment, now.threshold.dtype),
         threshold=now.threshold,
         vector=vector,
     )

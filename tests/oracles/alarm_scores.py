@@ -1,5 +1,7 @@
 """Alarms and their scores by their definition, in plain Python."""
 
+import math
+
 
 def find_alarms(above, gap):
     """Lists of [first, last] steps above, where gaps of up to ``gap`` steps are closed."""
@@ -31,3 +33,21 @@ def score(above, spikes, gap, horizon):
         if begins:
             leads.append(trigger - max(begins))
     return (true, false, dropped, len(leads)), leads
+
+
+def auc(values, spikes, horizon):
+    """The share of pairs of a step before a trigger and another one in which the first is higher.
+
+    Ties count half, steps inside spikes and values that are NaN not at all.
+    """
+    before, other = [], []
+    for step, value in enumerate(values):
+        inside = any(first <= step and (end is None or step <= end) for first, end in spikes)
+        if inside or math.isnan(value):
+            continue
+        near = any(step < first <= step + horizon for first, _ in spikes)
+        (before if near else other).append(value)
+    if not before or not other:
+        return math.nan
+    wins = sum((a > b) + 0.5 * (a == b) for a in before for b in other)
+    return wins / (len(before) * len(other))

@@ -46,6 +46,12 @@ def moment(gradients, decay):
     return np.tensordot(weights, gradients, 1) / (1 - decay ** len(gradients))
 
 
+def layer_shares(vector):
+    """The squared entries of the first layer, b and w, and of the second; or of b alone."""
+    squares = vector**2
+    return np.add.reduceat(squares, [0, 16] if len(vector) > 8 else [0])
+
+
 def dense_curvatures(hessian, gradients, b1=0.9, b2=0.999, eps=1e-8):
     """All curvatures by plain linear algebra from the history of gradients, the last one at θ_t."""
     g, m = gradients[-1], moment(gradients, b1)
@@ -53,7 +59,15 @@ def dense_curvatures(hessian, gradients, b1=0.9, b2=0.999, eps=1e-8):
     factor = (1 - b1) / (1 + b1) / (1 - b1 ** len(gradients))
     adams = factor * d[:, None] * hessian
     root = np.sqrt(d)
+    plain, top = (
+        np.linalg.eigh(matrix)[1][:, -1] for matrix in (hessian, root[:, None] * hessian * root)
+    )
+    turned = root * g
     return {
+        "alignment": abs(top @ turned) / np.linalg.norm(turned),
+        "alignment_plain": abs(plain @ g) / np.linalg.norm(g),
+        "mass": layer_shares(top),
+        "mass_plain": layer_shares(plain),
         "lambda_grad": g @ hessian @ g / (g @ g),
         "curvature_a": g @ adams @ g / (g @ g),
         "curvature_b": factor * (d * g) @ hessian @ (d * g) / (g @ (d * g)),
@@ -73,7 +87,7 @@ def test_probes_equal_the_dense_reference_along_a_training_on_mini_batches():
     runs = sweep.product(key=jax.random.key(1), seed=[3], **hyper)
     seen = [
         curvatures.gradient_probe(),
-        curvatures.eigenvalue_probe(products=24),
+        curvatures.eigenvalue_probe(products=24, depth=1),
         curvatures.threshold_probe(),
         probes.value("params", lambda view: flat(view.params)),
         probes.value("grads", lambda view: flat(view.objective.grads)),
@@ -94,7 +108,9 @@ def test_probes_equal_the_dense_reference_along_a_training_on_mini_batches():
                 history = run.grads.values[: step + 1]
                 expected = dense_curvatures(hessian, history, b1=0.8, b2=b2, eps=1e-6)
                 for name, value in expected.items():
-                    assert float(run[name][step]) == pytest.approx(value, rel=1e-10), name
+                    measured = run[name].values[step]
+                    tolerance = 1e-10 if "lambda" in name or "curvature" in name else 1e-6
+                    assert measured == pytest.approx(value, rel=tolerance), name
 
 
 @pytest.mark.usefixtures("x64")
@@ -239,3 +255,36 @@ def test_a_single_parameter_has_one_eigenvalue():
     runs = sweep.product(key=jax.random.key(0), learning_rate=[0.1])
     results = phenodl.collect(training.train(problem, method, runs, steps=3, probes=[probe]))
     np.testing.assert_allclose(results.lambda_max, 3, rtol=1e-6)
+
+
+def test_the_gradient_turns_into_the_unstable_eigenvector():
+    """Gradient descent beyond its threshold: after many steps the steepest direction is left."""
+    curvature = jnp.array([1.0, 2.0, 5.0])
+    theta = jnp.array([1.0, 1.0, 1e-3]) * (1 - 0.5 * curvature) ** 40
+    now = curvatures.Snapshot(curvature * theta, theta, jnp.ones(3), *jnp.ones(2))
+    steepest = jnp.array([0.0, 0.0, -1.0])
+    for which in ("lambda_max", "lambda_max_adam"):
+        assert float(curvatures.alignment(steepest, now, which)) == pytest.approx(1.0, abs=1e-6)
+        assert float(curvatures.alignment(jnp.eye(3)[0], now, which)) < 1e-6
+
+
+def test_alignment_and_mass_of_float32_numbers_whose_squares_underflow():
+    g, d = np.array([1.0, -8.0, 9.0]), np.array([4.0, 1.0, 0.25])
+    now = curvatures.Snapshot(
+        *2 * [jnp.asarray(1e-30 * g, jnp.float32)], jnp.asarray(d, jnp.float32), *jnp.ones(2)
+    )
+    vector = np.array([2.0, 1.0, 2.0]) / 3
+    found = jax.jit(curvatures.alignment, static_argnums=2)(
+        jnp.asarray(vector, jnp.float32), now, "lambda_max_adam"
+    )
+    turned = np.sqrt(d) * g
+    assert float(found) == pytest.approx(abs(vector @ turned) / np.linalg.norm(turned), rel=1e-6)
+    tiny = {"a": jnp.full(3, 1e-30), "b": jnp.full((2, 2), -3e-30)}
+    np.testing.assert_allclose(curvatures.mass(tiny), [3 / 39, 36 / 39], rtol=1e-6)
+    np.testing.assert_allclose(curvatures.mass(tiny, depth=4), [3 / 39, 36 / 39], rtol=1e-6)
+
+
+def test_no_gradient_no_alignment():
+    zero = jnp.zeros(2)
+    now = curvatures.Snapshot(zero, zero, jnp.ones(2), *jnp.ones(2))
+    assert np.isnan(curvatures.alignment(jnp.eye(2)[0], now, "lambda_max"))

@@ -111,6 +111,16 @@ BATCHED = jax.jit(
 )
 
 
+def test_many_runs_are_each_by_itself(x64):
+    curves = [with_bumps((150, 10, 2.0, 40)), with_bumps(), with_bumps((100, 5, 1.0, 10))]
+    curves[2][300:] = np.nan  # what a diverged run leaves must not reach its neighbours
+    batched = jax.jit(jax.vmap(detect))(jnp.asarray(np.stack(curves)))
+    for run, curve in enumerate(curves):
+        alone = jax.tree.leaves(DETECT(jnp.asarray(curve)))
+        for many, one in zip(jax.tree.leaves(batched), alone, strict=True):
+            np.testing.assert_array_equal(many[run], one)
+
+
 def test_one_loss_at_a_time_sees_the_same(x64):
     losses = jnp.asarray(with_bumps((150, 10, 2.0, 40)))
     _, whole = DETECT(losses)

@@ -94,13 +94,17 @@ def reference(hessian, gradients, b1=0.9, b2=0.99, eps=1e-8, weight_decay=0.1):
     u = d * moment(gradients, b1)
     factor = (1 - b1) / (1 + b1) / (1 - b1**count)
     symmetric = factor * np.sqrt(d)[:, None] * hessian * np.sqrt(d)
+    values, vectors = np.linalg.eigh(symmetric)
+    turned = np.sqrt(d) * g
     eta = 0.02 * 0.5 * (1 + np.cos(np.pi * (count - 1) / 100))
     return {
         "lambda_grad": g @ hessian @ g / (g @ g),
         "curvature_a": factor * g @ (d * (hessian @ g)) / (g @ g),
         "curvature_b": factor * (d * g) @ hessian @ (d * g) / (g @ (d * g)),
         "curvature_c": factor * u @ hessian @ u / (u @ (u / d)),
-        "lambda_max": np.linalg.eigvalsh(symmetric)[-1],
+        "lambda_max": values[-1],
+        "alignment": abs(vectors[:, -1] @ turned) / np.linalg.norm(turned),
+        "gap": values[-1] - values[-2],
         "threshold": 2 / eta - weight_decay,
     }
 
@@ -128,6 +132,10 @@ def test_report_equals_the_dense_reference(dtype, mini):
     expected = reference(hessian, np.stack(gradients))
     assert np.linalg.norm(gradients, axis=1).max() < 10, "clipping would be at work"
     assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(report))
+    # An eigenvector is known to the residual over the gap, its eigenvalue to the square of that.
+    doubt = float(report.residual) / expected.pop("gap") + tolerance
+    assert float(report.alignment) == pytest.approx(expected.pop("alignment"), abs=doubt)
+    assert doubt < 0.02
     for name, value in expected.items():
         scale = max(abs(value), 0.1 * expected["lambda_max"])
         assert abs(float(getattr(report, name)) - value) < tolerance * scale, name
@@ -176,6 +184,7 @@ def test_without_products_the_eigenvalue_is_left_out():
     )()
     assert np.isnan(report.lambda_max)
     assert np.isnan(report.residual)
+    assert np.isnan(report.alignment)
     assert np.isfinite(report.curvature_b)
 
 
