@@ -2,12 +2,30 @@ import jax
 import numpy as np
 import pytest
 from recorders import InMemory
+from scipy.special import spence
 
-from experiments.spikes.quadratic import run
+from experiments.spikes.quadratic import run, spectrum, theory
 from experiments.spikes.quadratic.config import EXPERIMENT, Config
+from experiments.spikes.quadratic.spikes import ring_down
 from experiments.spikes.quadratic.stages import stages
 
-CONFIG = Config(points=12)
+CONFIG = Config(
+    points=12,
+    edge_b1=(0.0, 0.5),
+    edge_eps=(1e-12, 1e-3, 0.02, 0.03, 0.07, 0.08),
+    edge_steps=1500,
+    rotations=4,
+    first_seed=1000,
+)
+SHORT = Config(
+    learning_rate=1e30,
+    steps=60,
+    points=2,
+    edge_steps=40,
+    edge_b1=(0.9,),
+    edge_eps=(1e-8,),
+    rotations=1,
+)
 TABLE = {  # β2: steps of the crossing and of the peak, from an independent program
     0.95: (197, 206),
     0.98: (432, 460),
@@ -67,11 +85,23 @@ def test_every_claim_is_as_expected(analysis):
         "peak",
         "control",
         "gradient-descent",
+        "crossing-step",
+        "large-eps",
+        "spectrum",
+        "overshoot",
+        "ring-down",
+        "window",
+        "no-window",
+        "rotated-crossing",
+        "rotated-direction",
         "crossing-precedes-spike",
         "no-crossing-below-b1",
+        "small-b2",
     }
     assert not [claim.id for claim in analysis.claims if claim.verdict == "fails"]
     exact = {claim.id: claim.measured for claim in analysis.claims}
+    assert exact["spikes-quadratic/crossing-step"] == 0
+    assert exact["spikes-quadratic/small-b2"] == 1
     assert exact["spikes-quadratic/crossing-precedes-spike"] == 1
     assert exact["spikes-quadratic/no-crossing-below-b1"] == 1
 
@@ -100,20 +130,71 @@ def test_a_trajectory_without_crossing_has_no_stages(results):
     assert np.isnan(control[4:]).all()
 
 
+@pytest.mark.parametrize(("b1", "eps"), [(0.0, 0.03), (0.5, 0.02), (0.5, 0.03)])
+def test_crossings_are_those_of_the_reference(analysis, b1, eps):
+    _, curvature = simulate(0.15, b1, 0.99, steps=1500, eps=eps)
+    above = curvature > 2 / 0.15
+    expected = np.argmax(above) + 1 if above.any() else np.inf
+    (row,) = [
+        row
+        for row in analysis.tables["crossings"]
+        if (row["b1"], row["eps"], row["eigenvalue"]) == (b1, eps, 1)
+    ]
+    assert row["measured"] == expected == row["derived"]
+
+
+def test_overshoot_without_momentum_tends_to_the_zero_of_the_dilogarithm():
+    h = np.geomspace(1e-9, 14, 400_001)
+    moved = theory.fall_of_theta(h, b1=0.0)
+    zero = h[1:][(moved > 0) & (h[1:] > 2)][0]
+    # Re Li2(x) = 0: with spence(1 - x) = Li2(x), continued beyond 1 by Euler's inversion.
+    inverted = np.pi**2 / 3 - np.log(zero) ** 2 / 2 - spence(1 - 1 / zero)
+    assert inverted == pytest.approx(0, abs=1e-3)
+
+
+def test_rotated_quadratic_is_that_of_a_simulation(results):
+    hessian = spectrum.instances(CONFIG.eigenvalues, run.seeds(CONFIG))
+    matrix, theta = hessian["hessian"][1], hessian["start"][1].copy()
+    np.testing.assert_allclose(np.linalg.eigvalsh(matrix)[::-1], CONFIG.eigenvalues, rtol=1e-12)
+    some = results["spectrum"].isel(rotation=1, eps=0)
+    m = v = np.zeros(len(theta))
+    for count in range(1, 201):
+        gradient = matrix @ theta
+        m, v = 0.9 * m + 0.1 * gradient, 0.99 * v + 0.01 * gradient**2
+        move = -0.15 * m / (1 - 0.9**count) / np.sqrt(v / (1 - 0.99**count))
+        theta += move
+    np.testing.assert_allclose(some.second_moment.isel(step=199), v, rtol=1e-8)
+    np.testing.assert_allclose(some.move.isel(step=199), move, rtol=1e-6)
+
+
+def test_first_spike_of_a_rotated_quadratic_crosses_with_the_whole_spectrum(results, analysis):
+    hessian = spectrum.instances(CONFIG.eigenvalues, run.seeds(CONFIG))["hessian"][1]
+    v = results["spectrum"].isel(rotation=1, eps=0).second_moment.values
+    count = np.arange(1, len(v) + 1)[:, None]
+    root = (v / (1 - 0.99**count)) ** -0.25
+    values = np.linalg.eigvalsh(root[:, :, None] * hessian * root[:, None, :])[:, -1]
+    assert analysis.tables["rotations"][0]["crossing"] == np.argmax(values * 0.1 / 1.9 > 2 / 0.15)
+
+
+def test_ring_down_of_a_damped_swing_is_fitted():
+    steps = np.arange(400)
+    loss = 0.9**steps * np.cos(0.4 * steps) ** 2
+    assert ring_down(loss, 50, 0.9) == pytest.approx(0.9, abs=0.003)
+    assert np.isnan(ring_down(loss, 395, 0.9))
+
+
 def test_figures_can_be_drawn(analysis):
-    assert set(analysis.figures) == {"trajectories", "phase-diagram"}
+    names = {"trajectories", "phase-diagram", "crossings", "spectrum", "ring-down"}
+    assert set(analysis.figures) == names
     for figure in analysis.figures.values():
         figure.draw_without_rendering()
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize(
-    "config", [Config(steps=60, points=2), Config(steps=60, points=2, learning_rate=1e30)]
-)
-def test_short_and_absurd_trajectories_are_analyzed(config):
+def test_a_short_and_absurd_training_is_analyzed():
     recorder = InMemory()
-    run.train(config, recorder)
-    analysis = run.analyze(config, recorder.results)
+    run.train(SHORT, recorder)
+    analysis = run.analyze(SHORT, recorder.results)
     claims = {claim.id.removeprefix("spikes-quadratic/"): claim for claim in analysis.claims}
     assert claims["decay"].verdict == "undetermined"
     for figure in analysis.figures.values():
@@ -131,6 +212,15 @@ def test_short_and_absurd_trajectories_are_analyzed(config):
         ("points", 0),
         ("steps", 1),
         ("diagram_b1", (0.5, 0.5)),
+        ("edge_b1", (1.0,)),
+        ("edge_eps", (0.0,)),
+        ("edge_eps", (0.1, 0.1)),
+        ("edge_b2", 1.0),
+        ("edge_steps", 1),
+        ("eigenvalues", (1.0, -1.0)),
+        ("spectrum_eps", ()),
+        ("rotations", 0),
+        ("first_seed", -1),
         ("diagram_learning_rate", (1.0, 0.1)),
         ("diagram_learning_rate", (0.1, float("inf"))),
         ("diagram_learning_rate", (0.0, 0.1)),
@@ -144,4 +234,4 @@ def test_configuration_refuses_nonsense(field, value):
 
 
 def test_presets_differ_in_resolution_alone():
-    assert EXPERIMENT.presets["paper"] == Config(points=200)
+    assert EXPERIMENT.presets["paper"] == Config(points=200, rotations=64)

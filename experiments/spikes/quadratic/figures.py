@@ -1,6 +1,6 @@
 """The figures of ``spikes-quadratic``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -10,6 +10,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from scipy.ndimage import maximum_filter1d
 
+from experiments.spikes.quadratic import theory
 from experiments.spikes.quadratic.stages import Stages
 from phenodl import plots
 
@@ -115,3 +116,87 @@ def _hatch(
     centre = np.exp(np.log(learning_rate[columns]).mean()), np.exp(np.log(forgetting[rows]).mean())
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
     axes.annotate("θ = 0", centre, ha="center", va="center", fontsize=7, bbox=box)
+
+
+def crossings(rows: Sequence[Mapping[str, float]], b2: float) -> Figure:
+    """The step of the crossing over ε for each β1, and beyond which ε there is none.
+
+    Args:
+        rows: ``b1``, ``eps``, ``eigenvalue``, ``measured`` and ``derived``, infinite for never.
+        b2: of them all.
+    """
+    with plots.style():
+        fig, axes = plots.figure(height=2.6)
+        scalar = [row for row in rows if row["eigenvalue"] == 1 and row["eps"] > 1e-6]
+        last = max((row["measured"] for row in scalar if row["measured"] < np.inf), default=1.0)
+        for color, b1 in zip(plots.OKABE_ITO, sorted({row["b1"] for row in scalar}), strict=False):
+            some = sorted((row for row in scalar if row["b1"] == b1), key=lambda row: row["eps"])
+            eps = np.array([row["eps"] for row in some])
+            measured = np.array([row["measured"] for row in some])
+            derived = np.array([row["derived"] for row in some])
+            edge = some[0]["learning_rate"] * float(theory.momentum_factor(b1)) / 2
+            axes.axvline(edge, color=color, linestyle=":", linewidth=0.8)
+            axes.plot(eps, np.where(derived < np.inf, derived, np.nan), color=color, linewidth=0.8)
+            axes.plot(eps, measured, "o", color=color, markersize=3, label=f"β1 = {b1:g}")
+            never = eps[np.isinf(measured)]
+            axes.plot(never, np.full(len(never), 1.25 * last), "x", color=color, markersize=3)
+        axes.axhline(1.15 * last, color="0.7", linewidth=0.6)
+        axes.plot([], [], "0.35", linewidth=0.8, label="derived")
+        axes.plot([], [], "x", color="0.35", markersize=3, label="never (above the line)")
+        axes.plot([], [], ":", color="0.35", label="ε = ηf/2")
+        axes.set(xscale="log", xlabel="ε", ylabel="gradients until crossing")
+        axes.set_title(f"the curvature crosses 2/η, β2 = {b2:g}")
+        fig.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return fig
+
+
+def spectrum(felt: xr.DataArray, learning_rate: float) -> Figure:
+    """The preconditioned curvature along each axis of a quadratic, for each ε.
+
+    Args:
+        felt: along ``eps``, ``step`` and ``eigenvalue``.
+        learning_rate: η.
+    """
+    with plots.style():
+        fig, panels = plots.figure(
+            1, felt.sizes["eps"], height=2.4, sharex=True, sharey=True, squeeze=False
+        )
+        for axes, eps in zip(panels[0], felt.eps.values, strict=True):
+            for number, eigenvalue in enumerate(felt.eigenvalue.values):
+                # Without ε the curves coincide: each is drawn narrower than the one below it.
+                axes.plot(
+                    np.arange(felt.sizes["step"]) + 1,
+                    felt.sel(eps=eps, eigenvalue=eigenvalue),
+                    color=plots.OKABE_ITO[number % 7],
+                    linewidth=2.5 / (1 + number),
+                    label=f"λ = {eigenvalue:g}",
+                )
+            plots.threshold(axes, 2 / learning_rate, "2/η")
+            axes.set(yscale="log", xlabel="step", title=f"ε = {eps:g}")
+        panels[0, 0].set_ylabel("preconditioned curvature")
+        panels[0, 0].legend(loc="lower right")
+    return fig
+
+
+def ring_down(run: xr.Dataset, stage: Stages, window: int) -> Figure:
+    """The loss around the peak of a spike, and the level that the detector looks at.
+
+    Args:
+        run: ``loss`` along ``step``.
+        stage: of its first spike; without one the beginning of the run is drawn.
+        window: steps over which the detector takes the highest loss.
+    """
+    with plots.style():
+        fig, axes = plots.figure(height=2.2)
+        peak = max(stage.peak, 0)
+        around = slice(max(peak - window, 0), peak + 12 * window)
+        loss = np.clip(run.loss.values, LOWEST, HIGHEST)
+        level = maximum_filter1d(loss, window, origin=(window - 1) // 2)
+        step = run.step.values - peak
+        axes.plot(step[around], loss[around], label="loss")
+        axes.plot(step[around], level[around], label=f"highest of {window} steps")
+        axes.axvline(0, color="0.35", linestyle="--", linewidth=0.8)
+        axes.set(yscale="log", ylabel="loss", xlabel="steps since the peak")
+        axes.set_title(f"β2 = {float(run.b2):g}")
+        axes.legend(loc="lower center")
+    return fig

@@ -47,6 +47,7 @@ class Extremes(NamedTuple):
     Attributes:
         age: steps in the current window.
         highest: loss in the current window.
+        level: highest loss of the last complete window.
         floor: the lowest of the highest losses of all complete windows.
         rise: the largest ratio of the loss to the floor below it.
         above: whether the curvature was above its threshold.
@@ -57,6 +58,7 @@ class Extremes(NamedTuple):
 
     age: Int[Array, ""]
     highest: Float[Array, ""]
+    level: Float[Array, ""]
     floor: Float[Array, ""]
     rise: Float[Array, ""]
     above: Bool[Array, ""]
@@ -78,7 +80,7 @@ def extremes_probe() -> Probe:
         zero, none = jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32)
         number = jnp.zeros_like(params)
         infinite, one = number + jnp.inf, number + 1
-        return Extremes(zero, number, infinite, one, zero.astype(bool), zero, none, none)
+        return Extremes(zero, number, number, infinite, one, zero.astype(bool), zero, none, none)
 
     def measure(last: Extremes, view: View) -> tuple[Extremes, dict[str, Array]]:
         curvature, threshold = _curvature(view)
@@ -94,6 +96,7 @@ def extremes_probe() -> Probe:
         state = Extremes(
             age=jnp.where(full, 1, last.age + 1),
             highest=jnp.where(full, loss, jnp.maximum(last.highest, loss)),
+            level=jnp.where(full, last.highest, last.level),
             floor=floor,
             rise=rise,
             above=above,
@@ -101,7 +104,7 @@ def extremes_probe() -> Probe:
             first_crossing=first(last.first_crossing, above),
             first_spike=first(last.first_spike, rise >= HIGH),
         )
-        names = ("rise", "crossings", "first_crossing", "first_spike")
+        names = ("level", "rise", "crossings", "first_crossing", "first_spike")
         values = {name: getattr(state, name) for name in names}
         return state, values | {"loss": view.objective.loss}
 

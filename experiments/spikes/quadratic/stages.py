@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from phenodl.spikes import decay, detect
+from phenodl.spikes import decoupling, detect
 
 
 class Stages(NamedTuple):
@@ -34,15 +34,17 @@ class Stages(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames="b1")
-def _first_spike(loss: Float[np.ndarray, " step"], b1: float) -> detect.Spikes:
-    spikes, _ = detect.detect(jnp.asarray(loss), b1=b1, max_spikes=1)
-    return spikes
+def detected(
+    loss: Float[np.ndarray, " step"], b1: float
+) -> tuple[detect.Spikes, detect.Observation]:
+    """What the detector finds on a curve; its table has room for the first spike alone."""
+    return detect.detect(jnp.asarray(loss), b1=b1, max_spikes=1)
 
 
 def stages(run: xr.Dataset, b1: float) -> Stages:
     """The stages of one trajectory's first spike."""
     loss = run.loss.values
-    spikes = _first_spike(loss, b1)
+    spikes, _ = detected(loss, b1)
     spike = int(spikes.trigger[0]), int(spikes.peak[0])
     above = (run.curvature > run.threshold).values
     if not above.any():
@@ -51,5 +53,5 @@ def stages(run: xr.Dataset, b1: float) -> Stages:
     below = np.flatnonzero(~above[crossing:])
     back = crossing + int(below[0]) if below.size else -1
     before = slice(crossing)
-    decays = decay.fit(2 * loss[before], run.second_moment.values[before], ratio=1e-3)
+    decays = decoupling.fit(2 * loss[before], run.second_moment.values[before], ratio=1e-3)
     return Stages(crossing, *spike, back, float(spikes.height[0]), decays.factor)
