@@ -3,6 +3,8 @@ import pytest
 
 from phenodl.data import functions
 
+POINTS = np.random.default_rng(0).standard_normal((9, 3))
+
 
 def test_sine_mixture_spans_one_period_with_unit_amplitudes():
     inputs, targets = functions.sine_mixture(201, dtype=np.float64)
@@ -32,7 +34,71 @@ def test_seed_decides_everything():
     assert not np.allclose(again[0], again[2])
 
 
+def test_sines_are_waves_along_their_vectors():
+    waves, amplitudes = np.array([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]]), np.array([2.0, -1.0])
+    values = functions.sines(POINTS, waves, amplitudes)
+    expected = [2 * np.sin(x - 2 * y + z / 2) - np.sin(3 * y + z) for x, y, z in POINTS]
+    np.testing.assert_allclose(values[:, 0], expected, rtol=1e-12)
+    # A step of one wavelength along the first vector, across the second, changes nothing.
+    along = np.linalg.solve(np.vstack([waves, [1.0, 1.0, 1.0]]), [2 * np.pi, 0.0, 0.0])
+    np.testing.assert_allclose(functions.sines(POINTS + along, waves, amplitudes), values)
+
+
+def test_polynomials_are_sums_over_axes():
+    coefficients = np.random.default_rng(1).standard_normal((5, 3))
+    values = functions.polynomial(POINTS, coefficients)
+    by_axis = [
+        np.polynomial.Polynomial([0.0, *coefficients[:, axis]])(POINTS[:, axis])
+        for axis in range(3)
+    ]
+    np.testing.assert_allclose(values[:, 0], np.sum(by_axis, axis=0), rtol=1e-12)
+
+
+def test_steps_count_the_half_spaces_that_hold_a_point():
+    normals = np.random.default_rng(2).standard_normal((6, 3))
+    offsets = np.linspace(-1, 1, 6)
+    values = functions.steps(POINTS, normals, offsets)
+    expected = [sum(n @ x > b for n, b in zip(normals, offsets, strict=True)) for x in POINTS]
+    np.testing.assert_array_equal(values[:, 0], expected)
+    heights = 2.0 ** np.arange(6)
+    each = [functions.steps(POINTS, [n], b) for n, b in zip(normals, offsets, strict=True)]
+    np.testing.assert_allclose(
+        functions.steps(POINTS, normals, offsets, heights), np.hstack(each) @ heights[:, None]
+    )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        functions.sines(POINTS.astype(np.float32), np.ones((2, 3))),
+        functions.polynomial(POINTS.astype(np.float32), np.ones((2, 3))),
+        functions.steps(POINTS.astype(np.float32), np.ones((2, 3))),
+    ],
+)
+def test_targets_have_the_dtype_of_the_points(values):
+    assert values.dtype == np.float32
+    assert values.shape == (9, 1)
+
+
 @pytest.mark.parametrize("arguments", [{"n": 0}, {"dimension": -1}])
 def test_sizes_must_be_positive(arguments):
     with pytest.raises(ValueError, match=f"{next(iter(arguments))} must be at least 1"):
         functions.quadratic_target(0, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "message"),
+    [
+        (functions.sines, ([[1.0]],), r"frequencies: expected shape \(rows, 3\), got \(1, 1\)"),
+        (functions.sines, (np.ones((2, 3)), np.ones(3)), "amplitudes: expected one number or 2"),
+        (functions.polynomial, (np.ones(3),), r"coefficients: expected shape \(rows, 3\)"),
+        (functions.steps, (np.ones((2, 4)),), r"normals: expected shape \(rows, 3\)"),
+        (functions.steps, (np.ones((2, 3)), np.ones(1)), "offsets: expected one number or 2"),
+        (functions.steps, (np.ones((2, 3)), 0.0, np.ones(5)), "heights: expected one number or 2"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_named(function, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        function(POINTS, *arguments)
+    with pytest.raises(ValueError, match="points: expected shape"):
+        function(POINTS[0], *arguments)
