@@ -7,12 +7,12 @@ from recorders import InMemory
 
 from experiments.spikes.digits import run
 from experiments.spikes.digits.config import EXPERIMENT, Config
-from experiments.spikes.digits.scores import SIGNALS
+from experiments.spikes.scores import SIGNALS
 from phenodl.data.images import digits
 from phenodl.models import cnn
-from phenodl.spikes import decay
+from phenodl.spikes import decoupling
 
-SHORT = Config(seeds=2, images=6, steps=100, products=1, plain_products=1, shifts=3)
+SHORT = Config(seeds=2, images=6, steps=100, products=1, plain_products=1, every=20, shifts=3)
 SEEDS, STEPS, LIMIT = 5, 400, 200.0
 
 
@@ -56,6 +56,7 @@ def made_up(false_alarms=2):
             "lambda_max_adam": (over, top),
             "lambda_max": (over, np.full_like(a, 3.0)),
             "lambda_grad": (over, np.full_like(a, 2.0)),
+            "alignment": (over, a / (1.2 * LIMIT)),
             "threshold": (over, np.full_like(a, LIMIT)),
             "squared_gradient": ((*over, "squared_gradient_0"), squares),
             "second_moment": ((*over, "second_moment_0"), np.stack(moments, axis=1)),
@@ -83,7 +84,7 @@ def test_second_moments_obey_adams_recursion(short):
         np.moveaxis(short["adam"][name].values.astype(float), 1, 2)
         for name in ("squared_gradient", "second_moment")
     )
-    v = decay.uncorrected(corrected, 0.999)
+    v = decoupling.uncorrected(corrected, 0.999)
     np.testing.assert_allclose(v[..., 0], 0.001 * squares[..., 0], rtol=2e-4)
     growth = v[..., 1:] - 0.999 * v[..., :-1]
     np.testing.assert_allclose(growth, 0.001 * squares[..., 1:], atol=2e-4 * v.max())
@@ -100,7 +101,7 @@ def test_the_first_loss_is_that_of_uniform_weights(short):
 def test_a_training_too_short_to_spike_determines_nothing_about_alarms(short):
     claims = claims_of(run.analyze(SHORT, short))
     assert claims["spikes"].measured == 0
-    for name in ("precision", "precision-late", "a-recall", "a-chance", "lead"):
+    for name in ("precision", "precision-late", "a-recall", "a-chance", "lead", "alignment"):
         assert claims[name].verdict == "undetermined"
 
 
@@ -119,11 +120,22 @@ def test_made_up_alarms_score_as_they_were_made():
     assert claims["precision-late"].measured == pytest.approx(1 - 2 / 3)
     assert claims["preconditioner-grows"].measured == 1
     assert claims["decay"].measured < 1e-4
+    # A, and with it the made-up alignment, has gone back by the trigger itself.
+    assert claims["alignment"].measured == pytest.approx(0.5 / 1.2)
+    assert claims["a-auc"].measured > 0.1
 
     table = {(row["signal"], row["alarms from step"]): row for row in analysis.tables["alarms"]}
     top = table[SIGNALS["lambda_max_adam"], 0]
     assert (top["alarms"], top["precision"], top["median lead"]) == (4 * SEEDS, 0.5, 20)
     assert top["recall by chance"] < 0.8
+
+    stages = {row["stage"]: row for row in analysis.tables["stages"]}
+    assert stages["onset"]["spikes that have it"] <= 2 * SEEDS
+    layers = analysis.tables["layers"]
+    assert [row["layer"] for row in layers] == list(cnn.LAYERS)
+    for row in layers:
+        assert row["seeds"] == SEEDS
+        assert row["decay of v per step, median"] == pytest.approx(0.999, abs=1e-6)
 
 
 def test_figures_are_drawn_for_spikes_and_without():
@@ -133,6 +145,8 @@ def test_figures_are_drawn_for_spikes_and_without():
         "around-trigger",
         "lead-times",
         "second-moments",
+        "alignment",
+        "stages",
     }
     for figure in analysis.figures.values():
         figure.canvas.draw()

@@ -1,5 +1,7 @@
 """The convolutional network against XLA's own convolution and pooling, and dense derivatives."""
 
+from typing import get_args
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,23 +29,26 @@ def reference(params, images):
 
 def example(shape, dtype, **sizes):
     images = np.random.default_rng(0).normal(size=shape).astype(dtype)
-    patches = cnn.image_patches(images)
-    make = jax.jit(lambda key: cnn.init(key, patches.shape, dtype=dtype, **sizes))
-    return images, patches, make(jax.random.key(1))
+    make = jax.jit(lambda key: cnn.init(key, shape[1:], dtype=dtype, **sizes))
+    return images, make(jax.random.key(1))
 
 
 @pytest.mark.parametrize(
     ("shape", "sizes"),
     [((7, 8, 8, 1), {}), ((3, 12, 8, 2), {"channels": (3, 5), "hidden": 6, "outputs": 4})],
 )
-def test_outputs_are_those_of_lax_convolutions(x64, shape, sizes):
-    images, patches, params = example(shape, np.float64, **sizes)
-    outputs = jax.jit(cnn.apply)(params, patches)
+@pytest.mark.parametrize("convolution", get_args(cnn.Convolution))
+def test_outputs_are_those_of_lax_convolutions(x64, shape, sizes, convolution):
+    images, params = example(shape, np.float64, **sizes)
+    arranged = cnn.arrange(images, convolution)
+    outputs = jax.jit(lambda params: cnn.apply(params, arranged, convolution))(params)
     np.testing.assert_allclose(outputs, jax.jit(reference)(params, images), rtol=1e-12, atol=1e-14)
 
 
-def test_gradient_and_curvature_are_those_of_lax_convolutions(x64):
-    images, patches, params = example((6, 8, 8, 1), np.float64)
+@pytest.mark.parametrize("convolution", get_args(cnn.Convolution))
+def test_gradient_and_curvature_are_those_of_lax_convolutions(x64, convolution):
+    images, params = example((6, 8, 8, 1), np.float64)
+    arranged = cnn.arrange(images, convolution)
     tangent = jax.tree.map(jnp.cos, params)
 
     @jax.jit
@@ -54,7 +59,10 @@ def test_gradient_and_curvature_are_those_of_lax_convolutions(x64):
 
             return jax.jvp(jax.grad(loss), (params,), (tangent,))
 
-        return along(cnn.apply, patches), along(reference, images)
+        def ours(params, images):
+            return cnn.apply(params, images, convolution)
+
+        return along(ours, arranged), along(reference, images)
 
     ours, theirs = derivatives(params)
     jax.tree.map(
@@ -62,15 +70,71 @@ def test_gradient_and_curvature_are_those_of_lax_convolutions(x64):
     )
 
 
-def test_a_mini_batch_is_a_selection_of_patches():
-    _, patches, params = example((6, 8, 8, 1), np.float32)
+@pytest.mark.parametrize("convolution", get_args(cnn.Convolution))
+def test_curvature_of_many_runs_in_a_loop(x64, convolution):
+    """What the engine does: a linearized gradient under vmap inside a scan."""
+    images, params = example((3, 8, 8, 1), np.float64, channels=(2, 3), hidden=4)
+    labels = np.eye(3, 10)
+    model = cnn.problem(images, labels, convolution=convolution)
+    runs = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), params)
+
+    def product(loss, params):
+        _, hvp = jax.linearize(jax.grad(loss), params)
+        return hvp(params)
+
+    @jax.jit
+    def in_a_loop(runs):
+        def step(runs, _):
+            return jax.vmap(lambda p: product(lambda q: model.loss(q, model.data), p))(runs), None
+
+        return jax.lax.scan(step, runs, None, length=2)[0]
+
+    def squared_error(params):
+        return jnp.mean((reference(params, images) - labels) ** 2)
+
+    apart = jax.jit(lambda p: product(squared_error, product(squared_error, p)))
+    for number in range(2):
+        one = jax.tree.map(lambda leaf, number=number: leaf[number], runs)
+        jax.tree.map(
+            lambda a, b, number=number: np.testing.assert_allclose(a[number], b, 1e-9, 1e-12),
+            in_a_loop(runs),
+            apart(one),
+        )
+
+
+@pytest.mark.parametrize("convolution", get_args(cnn.Convolution))
+def test_a_mini_batch_is_a_selection_of_images(convolution):
+    images, params = example((6, 8, 8, 1), np.float32)
+    arranged = cnn.arrange(images, convolution)
     chosen = jnp.array([4, 1])
-    outputs = jax.jit(lambda batch: cnn.apply(params, batch))
-    np.testing.assert_allclose(outputs(patches[..., chosen]), outputs(patches)[chosen], rtol=1e-5)
+    outputs = jax.jit(lambda batch: cnn.apply(params, batch, convolution))
+    np.testing.assert_allclose(outputs(arranged[..., chosen]), outputs(arranged)[chosen], rtol=1e-5)
+
+
+def test_mini_batches_are_drawn_without_replacement_and_keep_their_labels():
+    images = np.random.default_rng(0).normal(size=(9, 8, 8)).astype(np.float32)
+    labels = np.eye(9, dtype=np.float32)
+    model = cnn.problem(images, labels, batch_size=5, convolution="xla")
+    draw = jax.jit(lambda key: model.batch(model.data, key, jnp.zeros((), int)))
+    seen = []
+    for key in jax.random.split(jax.random.key(0), 4):
+        batch = draw(key)
+        chosen = np.asarray(batch["labels"]).argmax(axis=1)
+        assert len(set(chosen.tolist())) == 5
+        np.testing.assert_array_equal(np.moveaxis(batch["images"], -1, 0)[:, 0], images[chosen])
+        seen.append(tuple(chosen.tolist()))
+    assert len(set(seen)) == 4
+
+
+def test_on_a_cpu_patches_are_the_default():
+    images, labels = np.zeros((2, 8, 8), np.float32), np.eye(2, dtype=np.float32)
+    assert jax.default_backend() == "cpu"
+    assert cnn.problem(images, labels).data["images"].shape == (9, 8, 8, 2)
+    assert cnn.problem(images, labels, convolution="xla").data["images"].shape == (1, 8, 8, 2)
 
 
 def test_initial_parameters_fill_the_interval_of_their_layer():
-    *_, params = example((2, 8, 8, 1), np.float32)
+    _, params = example((2, 8, 8, 1), np.float32)
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 3658
     for name, fan_in in {"conv1": 9, "conv2": 72, "dense1": 64, "dense2": 32}.items():
         draws = np.concatenate([np.ravel(leaf) for leaf in params[name].values()])
@@ -93,8 +157,17 @@ def test_problem_is_the_mean_squared_error_over_images_and_classes():
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
-def test_bad_shapes_are_named():
-    with pytest.raises(ValueError, match=r"images: expected a height and width divisible by 4"):
-        cnn.image_patches(np.zeros((2, 6, 8), np.float32))
-    with pytest.raises(ValueError, match="labels: expected one per image, 2 in all, got 3"):
-        cnn.problem(np.zeros((2, 8, 8), np.float32), np.zeros((3, 10), np.float32))
+@pytest.mark.parametrize(
+    ("shape", "changes", "message"),
+    [
+        ((2, 6, 8), {}, r"images: expected a height and width divisible by 4, got \(6, 8\)"),
+        ((64, 64), {}, r"images: expected \(n, height, width\) or .*, got \(64, 64\)"),
+        ((3, 8, 8), {}, "labels: expected one per image, 3 in all, got 2"),
+        ((2, 8, 8), {"batch_size": 3}, r"batch_size must be in \[1, 2\], .* got 3"),
+        ((2, 8, 8), {"batch_size": 0}, r"batch_size must be in \[1, 2\], .* got 0"),
+        ((2, 8, 8), {"convolution": "fft"}, "convolution must be one of patches, xla, got 'fft'"),
+    ],
+)
+def test_bad_arguments_are_named(shape, changes, message):
+    with pytest.raises(ValueError, match=message):
+        cnn.problem(np.zeros(shape, np.float32), np.eye(2, dtype=np.float32), **changes)

@@ -1,85 +1,73 @@
-"""Full-batch Adam on real digits with all curvatures at every step, and what they foretell."""
+"""Full-batch Adam on real digits with the curvatures along the way, and what they foretell."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array
 
-from experiments.claims import Claim, Estimate, Target, bootstrap, share
+from experiments.claims import Claim, Target, bootstrap
 from experiments.experiment import Analysis
 from experiments.recorder import Recorder
-from experiments.spikes.digits import figures
+from experiments.spikes import figures, ledger, stage_figure
 from experiments.spikes.digits.config import EXPERIMENT, Config
-from experiments.spikes.digits.scores import (
+from experiments.spikes.measurements import ADAM, SPIKE, measurements
+from experiments.spikes.scores import (
     SIGNALS,
     START,
-    WINDOW,
     Foresight,
-    decay_factors,
-    falls_before_alarm,
+    each_step,
     find_spikes,
+    find_stages,
     foresight,
-    precision,
 )
-from phenodl import probes, sweep, training
+from phenodl import sweep
 from phenodl.data.images import digits
 from phenodl.models import cnn
-from phenodl.optim import adam
-from phenodl.protocol import Layout, Probe, View
-from phenodl.spikes import alarms, curvatures
+from phenodl.protocol import Layout
+from phenodl.spikes import curvatures, decoupling
 from phenodl.spikes.detect import Spikes
+from phenodl.spikes.stages import STAGES, Stages
 
 NAME = EXPERIMENT.name
-SPIKE = "SPIKE (arXiv 2506.04805)"
+
+QUOTIENTS = ("curvature_a", "curvature_b", "curvature_c")
+
+LASTING = 10
+"""Steps in a row for which g² must stay far below v̂, for the table of layers."""
 
 
 def train(config: Config, recorder: Recorder) -> None:
     """One training of all seeds."""
+    products: dict[curvatures.Eigenvalue, int] = {
+        "lambda_max_adam": config.products,
+        "lambda_max": config.plain_products,
+    }
+    eigenvalues = [
+        curvatures.eigenvalue_probe(which=[name], products=number, every=config.every)
+        for name, number in products.items()
+    ]
     recorder.train(
         "adam",
         cnn.problem(*digits(config.images)),
-        training.from_optax(lambda hyper: adam.from_hyper(hyper).transformation()),
+        ADAM,
         sweep.product(
             key=jax.random.key(0),
             seed=range(config.first_seed, config.first_seed + config.seeds),
             **asdict(config.optimizer),
         ),
         steps=config.steps,
-        probes=[
-            probes.loss(),
-            probes.grad_norm(),
-            moments_probe(),
-            curvatures.threshold_probe(),
-            curvatures.gradient_probe(),
-            curvatures.eigenvalue_probe(which=["lambda_max"], products=config.plain_products),
-            curvatures.eigenvalue_probe(which=["lambda_max_adam"], products=config.products),
-        ],
+        probes=[*measurements(quotients=QUOTIENTS, products=0), *eigenvalues],
         layout=Layout(width=4),
     )
-
-
-def moments_probe() -> Probe:
-    """Records g² and v̂ summed over each layer, in the order of the layers' names."""
-
-    def measure(state: tuple[()], view: View) -> tuple[tuple[()], dict[str, Array]]:
-        squared = jax.tree.map(jnp.square, view.objective.grads)
-        corrected = adam.second_moment(view.method_state, b2=view.hyper["b2"])
-        sums = {"squared_gradient": squared, "second_moment": corrected}
-        return state, {
-            name: jnp.stack(list(adam.layer_sums(tree).values())) for name, tree in sums.items()
-        }
-
-    return Probe(measure)
 
 
 def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
     """The claims about alarms and spikes, with the curvatures around them."""
     runs = results["adam"]
+    stepwise = runs.assign(lambda_max=(("seed", "step"), each_step(runs, "lambda_max")))
     spikes = find_spikes(runs.loss, config.rise, config.optimizer.b1)
     whole, late = (
         {
@@ -88,47 +76,30 @@ def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
         }
         for since in (0, START)
     )
+    a, found = whole["curvature_a"], find_stages(runs, spikes)
     return Analysis(
         claims=[
-            *spike_claims(runs, spikes),
+            ledger.spiking(NAME, spikes),
+            ledger.innocent_landscape(NAME, stepwise, spikes),
             *alarm_claims(whole, late),
-            *decay_claims(config, runs, whole["curvature_a"], spikes),
+            alignment_claim(runs, spikes),
+            ledger.decays(NAME, runs, config.optimizer.b2),
+            ledger.preconditioner_grows(NAME, runs, a, spikes),
         ],
         figures={
             "curvatures": figures.curvatures(runs, spikes),
             "around-trigger": figures.around_trigger(runs, spikes),
             "lead-times": figures.lead_times(whole),
-            "second-moments": figures.second_moments(runs, spikes),
+            "second-moments": figures.second_moments(runs, spikes, cnn.LAYERS),
+            "alignment": figures.alignment(runs, spikes),
+            "stages": stage_figure.stages(runs, spikes, found),
         },
-        tables={"alarms": rows(whole, 0) + rows(late, START)},
+        tables={
+            "alarms": ledger.rows(whole) + ledger.rows(late, START),
+            "stages": stage_rows(found),
+            "layers": layer_rows(runs, config.optimizer.b2),
+        },
     )
-
-
-def spike_claims(runs: xr.Dataset, spikes: Spikes) -> list[Claim]:
-    """Claims about the spikes themselves."""
-    seed, spike = np.nonzero(spikes.trigger >= 0)
-    below = (runs.lambda_max < runs.threshold).transpose("seed", "step").values
-    innocent = below[seed, spikes.trigger[seed, spike]]
-    seeds = len(spikes.trigger)
-    return [
-        Claim(
-            f"{NAME}/spikes",
-            "Most runs spike",
-            SPIKE,
-            *share(len(np.unique(seed)), seeds),
-            seeds,
-            Target(">", 0.5),
-        ),
-        Claim(
-            f"{NAME}/plain-hessian",
-            "When a spike is triggered, λ_max of the Hessian itself is below 2/η: it is the "
-            "preconditioner that makes the step unstable",
-            SPIKE,
-            *share(innocent.sum(), innocent.size),
-            innocent.size,
-            Target(">=", 0.95),
-        ),
-    ]
 
 
 def alarm_claims(whole: Mapping[str, Foresight], late: Mapping[str, Foresight]) -> list[Claim]:
@@ -138,110 +109,76 @@ def alarm_claims(whole: Mapping[str, Foresight], late: Mapping[str, Foresight]) 
         whole: all alarms, by signal.
         late: those of the steps from START on.
     """
-    a, top = whole["curvature_a"], whole["lambda_max_adam"]
-    seeds = len(a.leads)
-    claims = []
-    for key, name, found in (("a", "A", a), ("lambda-max", "λ_max(Ĥ)", top)):
-        foreseen, spikes = found.counts.foreseen.sum(), found.counts.spikes.sum()
-        claims += [
-            Claim(
-                f"{NAME}/{key}-recall",
-                f"{name} crosses 2/η before the spike: share of spikes",
-                SPIKE,
-                *share(foreseen, spikes),
-                int(spikes),
-                Target(">=", 0.95),
-            ),
-            Claim(
-                f"{NAME}/{key}-chance",
-                f"Alarms of {name} are right more often than the same alarms at random times: "
-                "difference of precision",
-                "circular shifts of the alarms",
-                *_difference(found.counts, found.chance),
-                seeds,
-                Target(">", 0),
-            ),
-        ]
+    pair = ("curvature_a", "lambda_max_adam")
+    a, top = (whole[signal] for signal in pair)
+    each = (ledger.recall, ledger.above_chance, ledger.area)
     return [
-        *claims,
-        Claim(
-            f"{NAME}/precision",
-            "Alarms of A are right more often than those of λ_max(Ĥ): difference of precision",
-            f"{SPIKE}, λ_grad against λ_max",
-            *_difference(a.counts, top.counts),
-            seeds,
-            Target(">=", 0.1),
-        ),
-        Claim(
-            f"{NAME}/precision-late",
-            f"The same without the alarms of the first {START} steps, where no spike is looked for",
-            f"{SPIKE}, λ_grad against λ_max",
-            *_difference(*(late[name].counts for name in ("curvature_a", "lambda_max_adam"))),
-            seeds,
+        *(claim(NAME, signal, whole[signal]) for signal in pair for claim in each),
+        ledger.precision_gap(NAME, a, top),
+        ledger.precision_gap(
+            NAME,
+            late["curvature_a"],
+            late["lambda_max_adam"],
             Target(">", 0),
+            key="precision-late",
+            statement=f"The same without the alarms of the first {START} steps, where no spike is "
+            "looked for",
         ),
-        Claim(
-            f"{NAME}/lead",
-            "A crosses 2/η ahead of the spike: median steps from alarm to trigger",
-            SPIKE,
-            *bootstrap(a.leads, _median),
-            seeds,
-            Target(">=", 1),
-        ),
+        ledger.lead(NAME, "curvature_a", a),
     ]
 
 
-def decay_claims(config: Config, runs: xr.Dataset, found: Foresight, spikes: Spikes) -> list[Claim]:
-    """Claims about the second moment before the spikes, ``found`` being those that A foretells."""
-    b2 = config.optimizer.b2
-    errors = np.abs(decay_factors(runs, b2) - b2).max(axis=1)
-    falls = falls_before_alarm(runs, found, spikes)
-    return [
-        Claim(
-            f"{NAME}/decay",
-            "Where g² < v/10, v of every layer decays by the factor β2 per step: error of the "
-            "worst layer in units of 1 - β2, median over seeds",
-            f"{SPIKE}, decay of the preconditioner",
-            *bootstrap(errors / (1 - b2), _median),
-            len(errors),
-            Target("<", 0.05),
-        ),
-        Claim(
-            f"{NAME}/preconditioner-grows",
-            f"Over the {WINDOW} steps before the alarm of A, v̂ of every layer falls: share of "
-            "spikes",
-            f"{SPIKE}, decay of the preconditioner",
-            *share(falls.sum(), falls.size),
-            falls.size,
-            Target(">=", 0.9),
-        ),
-    ]
+def alignment_claim(runs: xr.Dataset, spikes: Spikes) -> Claim:
+    """The gradient has turned into the unstable direction when the loss begins to rise."""
+    seed, spike = np.nonzero(spikes.trigger >= 0)
+    cosines = np.full(spikes.trigger.shape, np.nan)
+    cosines[seed, spike] = each_step(runs, "alignment")[seed, spikes.trigger[seed, spike]]
+    return Claim(
+        f"{NAME}/alignment",
+        "When a spike is triggered, the gradient lies along the top eigenvector of Ĥ: |cos|, "
+        "median over spikes",
+        SPIKE,
+        *bootstrap(cosines, ledger.finite_median),
+        len(cosines),
+        Target(">=", 0.8),
+    )
 
 
-def rows(found: Mapping[str, Foresight], since: int) -> list[dict[str, Any]]:
-    """The table of scores, a row per signal."""
+def stage_rows(found: Stages) -> list[dict[str, Any]]:
+    """How long the stages of the spikes last."""
+    rows = []
+    for stage, durations in zip(STAGES, np.moveaxis(found.durations, -1, 0), strict=True):
+        known = durations[durations >= 0]
+        low, middle, high = np.quantile(known, [0.25, 0.5, 0.75]) if known.size else 3 * [np.nan]
+        rows.append(
+            {
+                "stage": stage,
+                "spikes that have it": known.size,
+                "steps, median": float(middle),
+                "first quartile": float(low),
+                "third quartile": float(high),
+            }
+        )
+    return rows
+
+
+def layer_rows(runs: xr.Dataset, b2: float) -> list[dict[str, Any]]:
+    """When v and g² of each layer part for the first time, and how v decays where they have."""
+    squared, corrected = (
+        runs[name].transpose("seed", "step", ...).values
+        for name in ("squared_gradient", "second_moment")
+    )
+    pairs = zip(squared, corrected, strict=True)
+    seeds = [decoupling.by_layer(*pair, b2, lasting=LASTING) for pair in pairs]
+    onsets = np.array([each.onset for each in seeds], float)
+    onsets[onsets < 0] = np.nan
+    factors = np.array([each.factor for each in seeds])
     return [
         {
-            "signal": label,
-            "alarms from step": since,
-            "precision": float(alarms.precision(found[name].counts)),
-            "by chance": float(alarms.precision(found[name].chance)),
-            "recall": float(alarms.recall(found[name].counts)),
-            "recall by chance": float(alarms.recall(found[name].chance)),
-            "median lead": _median(found[name].leads),
-            "alarms": int(found[name].counts.true.sum() + found[name].counts.false.sum()),
-            "begun inside a spike, left out": int(found[name].counts.dropped.sum()),
+            "layer": layer,
+            f"g² < v̂/10 for {LASTING} steps from step, median": ledger.finite_median(onset),
+            "seeds": int(np.isfinite(onset).sum()),
+            "decay of v per step, median": ledger.finite_median(factor),
         }
-        for name, label in SIGNALS.items()
+        for layer, onset, factor in zip(cnn.LAYERS, onsets.T, factors.T, strict=True)
     ]
-
-
-def _difference(one: alarms.Counts, other: alarms.Counts) -> Estimate:
-    """How much higher one precision is, bootstrapped over seeds in pairs."""
-    seeds = np.arange(len(one.true))
-    return bootstrap(seeds, lambda some: precision(one, some) - precision(other, some))
-
-
-def _median(values: np.ndarray) -> float:
-    finite = values[np.isfinite(values)]
-    return float(np.median(finite)) if finite.size else np.nan
