@@ -28,7 +28,7 @@ class Run:
     """Train and analyze one experiment."""
 
     name: str
-    preset: Preset
+    preset: str
     out: Path | None
     config: Any
 

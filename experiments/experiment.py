@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from experiments.recorder import Recorder
 
 PRESETS = ("quick", "paper")
-"""Sizes of every experiment: enough for verdicts on a small machine, or those of the paper."""
+"""Sizes of every experiment: enough for verdicts on a small machine, or those of the paper. An
+experiment may have more, for larger machines."""
 
 
 @dataclass(frozen=True)

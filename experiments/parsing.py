@@ -13,7 +13,7 @@ import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import arg, subcommand
@@ -24,11 +24,10 @@ from experiments.arguments import (
     Command,
     OptionalDirectory,
     OptionalFile,
-    Preset,
     Run,
 )
 from experiments.errors import UserError, nearest
-from experiments.experiment import PRESETS, Experiment
+from experiments.experiment import Experiment
 from experiments.serialization import encode, flatten
 
 
@@ -71,7 +70,7 @@ class _RunChoice:
     experiment: Any
 
 
-def _grammar(catalogue: Mapping[str, Experiment], preset: Preset) -> Any:
+def _grammar(catalogue: Mapping[str, Experiment], preset: str) -> Any:
     """The type whose values are all valid command lines."""
     experiment = _union(_run_arguments(each, preset) for each in catalogue.values())
     run = dataclasses.make_dataclass("Run", [("experiment", experiment)], bases=(_RunChoice,))
@@ -83,15 +82,18 @@ def _grammar(catalogue: Mapping[str, Experiment], preset: Preset) -> Any:
     )
 
 
-def _run_arguments(experiment: Experiment, preset: Preset) -> Any:
+def _run_arguments(experiment: Experiment, preset: str) -> Any:
     """The arguments of ``run NAME``: preset, directory, and the fields of its configuration.
 
-    An experiment on a file, whose configuration has a field ``file``, takes it as a word too.
+    An experiment on a file, whose configuration has a field ``file``, takes it as a word too. One
+    that lacks the preset refuses it as an invalid choice.
     """
+    presets = tuple(experiment.presets)
+    preset = preset if preset in presets else presets[0]
     default = experiment.presets[preset]
     takes_file = hasattr(default, "file")
     word = Annotated[OptionalFile, arg(help="The same as --file.")]
-    minutes = ", ".join(f"{name} {experiment.minutes[name]:g} min" for name in PRESETS)
+    minutes = ", ".join(f"{name} {experiment.minutes[name]:g} min" for name in presets)
     description = f"{experiment.summary} ({experiment.figure}; {minutes})"
 
     def command(chosen: Any) -> Run:
@@ -104,7 +106,7 @@ def _run_arguments(experiment: Experiment, preset: Preset) -> Any:
             *([("file", word, None)] if takes_file else []),
             (
                 "preset",
-                Annotated[Preset, arg(help="Sizes that the flags below start from.")],
+                Annotated[Literal[presets], arg(help="Sizes that the flags below start from.")],
                 preset,
             ),
             (
@@ -151,13 +153,13 @@ def _check_names(argv: Sequence[str], catalogue: Mapping[str, Experiment]) -> No
             raise UserError(f"unknown experiment {rest[0]!r}{nearest(rest[0], catalogue)}")
 
 
-def _chosen_preset(argv: Sequence[str]) -> Preset:
+def _chosen_preset(argv: Sequence[str]) -> str:
     """The preset, known before parsing because the defaults of the other flags come from it."""
-    preset: Preset = "quick"
+    preset = "quick"
     for word, following in zip(argv, [*argv[1:], ""], strict=True):
         name, _, value = word.partition("=")
         if name == "--preset":
-            preset = "paper" if (value or following) == "paper" else "quick"
+            preset = value or following
     return preset
 
 

@@ -105,9 +105,9 @@ class Recorder:
                     reached, start = step, checkpoints.restore(step, like)
                     break
                 except CheckpointError as error:
-                    self._say(f"left out: {error}")
+                    self.say(f"left out: {error}")
         if borders or stored:
-            self._say(f"{name} goes on from step {reached} of its results")
+            self.say(f"{name} goes on from step {reached} of its results")
         for step in stored:
             if step > reached:
                 shutil.rmtree(folder / str(step))
@@ -118,7 +118,8 @@ class Recorder:
             path.unlink()
         return start
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Tells the user something, where the progress is shown."""
         if self._console is not None:
             self._console.print(text, soft_wrap=True)
 

@@ -4,12 +4,13 @@ The results do not depend on them but for rounding, and a compiler that does not
 them over.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax.experimental.xla_metadata import set_xla_metadata
-from jax.extend.core import ClosedJaxpr, Jaxpr
+
+from phenodl.jaxprs import equations
 
 _LIBRARY_CALLS = {"ffi_call", "fft", "io_callback", "pure_callback", "sort", "top_k"} | {
     *("cholesky", "eig", "eigh", "geqrf", "hessenberg", "householder_product", "lu", "schur"),
@@ -36,7 +37,8 @@ def one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     jitted = jax.jit(function)
 
     def call(*arguments: Any) -> Any:
-        if not _LIBRARY_CALLS.isdisjoint(_primitives(jitted.trace(*arguments).jaxpr)):
+        program = jitted.trace(*arguments).jaxpr
+        if any(each.primitive.name in _LIBRARY_CALLS for each, _ in equations(program)):
             return function(*arguments)
         return set_xla_metadata(jitted(*arguments), inlineable="false", xla_cpu_small_call="true")
 
@@ -60,16 +62,3 @@ def computed_once(function: Callable[..., Any]) -> Callable[..., Any]:
         return set_xla_metadata(jitted(*arguments), inlineable="false")
 
     return call
-
-
-def _primitives(jaxpr: Jaxpr | ClosedJaxpr) -> Iterator[str]:
-    """The names of all operations, those inside of loops and branches too."""
-    for equation in jaxpr.eqns:
-        yield equation.primitive.name
-        for part in jax.tree.leaves(equation.params, is_leaf=_is_jaxpr):
-            if _is_jaxpr(part):
-                yield from _primitives(part)
-
-
-def _is_jaxpr(part: Any) -> bool:
-    return isinstance(part, Jaxpr | ClosedJaxpr)

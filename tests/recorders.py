@@ -6,10 +6,14 @@ from phenodl import training
 
 
 class InMemory(Recorder):
-    """Keeps every training's results, writes nothing."""
+    """Keeps every training's results and what is said, writes nothing."""
 
     def __init__(self):
         self.results = {}
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
 
     def train(self, name, problem, method, runs, **how):
         self.results[name] = phenodl.collect(training.train(problem, method, runs, **how))

@@ -5,11 +5,16 @@ gradient the optimizer uses as well. A quadratic form along a known vector wants
 forward derivatives give it without a backward pass.
 """
 
-from collections.abc import Callable
+import contextlib
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 from jaxtyping import Array, Float, PyTree
+
+from phenodl.jaxprs import equations
+from phenodl.protocol import value_and_grad
 
 Params = PyTree[Float[Array, "..."]]
 LossFn = Callable[[Any], Float[Array, ""]]
@@ -20,12 +25,16 @@ def linearize(loss: LossFn, params: Params) -> tuple[Float[Array, ""], Params, M
     """Loss, gradient and Hessian-vector product from one linearization.
 
     Args:
-        loss: maps parameters to a scalar.
+        loss: maps parameters to a scalar, or a block of runs along the last axis of every array to
+            their losses.
         params: the point, any pytree of floating arrays.
 
     Returns:
         The loss, its gradient, and ``hvp(tangent)``: the Hessian at ``params`` times a tangent of
         the same structure. Every call of ``hvp`` reuses the stored linearization.
+
+    Raises:
+        ValueError: if the loss calls what cannot be differentiated twice.
 
     Example:
         >>> import jax.numpy as jnp
@@ -33,8 +42,14 @@ def linearize(loss: LossFn, params: Params) -> tuple[Float[Array, ""], Params, M
         >>> grads.tolist(), hvp(jnp.ones(2)).tolist()
         ([3.0, 12.0], [6.0, 12.0])
     """
-    (value, grads), pushforward = jax.linearize(jax.value_and_grad(loss), params)
-    return value, grads, lambda tangent: pushforward(tangent)[1]
+    with second_derivative(loss, params):
+        (value, grads), pushforward = jax.linearize(value_and_grad(loss), params)
+
+    def hvp(tangent: Params) -> Params:
+        with second_derivative(loss, params):
+            return pushforward(tangent)[1]
+
+    return value, grads, hvp
 
 
 def bilinear_form(loss: LossFn, params: Params, left: Params, right: Params) -> Float[Array, ""]:
@@ -49,6 +64,9 @@ def bilinear_form(loss: LossFn, params: Params, left: Params, right: Params) -> 
     Returns:
         A scalar.
 
+    Raises:
+        ValueError: if the loss calls what has no forward derivative.
+
     Example:
         >>> import jax.numpy as jnp
         >>> loss = lambda x: x[0] ** 2 * x[1]
@@ -60,7 +78,8 @@ def bilinear_form(loss: LossFn, params: Params, left: Params, right: Params) -> 
     def slope(point: Params) -> Float[Array, ""]:
         return jax.jvp(loss, (point,), (right,))[1]
 
-    return jax.jvp(slope, (params,), (left,))[1]
+    with second_derivative(loss, params):
+        return jax.jvp(slope, (params,), (left,))[1]
 
 
 def quadratic_form(
@@ -77,6 +96,9 @@ def quadratic_form(
         Three scalars: the loss L, the slope ``tangent^T grad L`` and the curvature
         ``tangent^T H tangent``. Without a backward pass this costs less than a product with H.
 
+    Raises:
+        ValueError: if the loss calls what has no forward derivative.
+
     Example:
         >>> import jax.numpy as jnp
         >>> point, tangent = jnp.array([1.0, 2.0]), jnp.array([1.0, 1.0])
@@ -87,5 +109,51 @@ def quadratic_form(
     def along(point: Params) -> tuple[Float[Array, ""], Float[Array, ""]]:
         return jax.jvp(loss, (point,), (tangent,))
 
-    (value, slope), (_, curvature) = jax.jvp(along, (params,), (tangent,))
+    with second_derivative(loss, params):
+        (value, slope), (_, curvature) = jax.jvp(along, (params,), (tangent,))
     return value, slope, curvature
+
+
+@contextlib.contextmanager
+def second_derivative(loss: LossFn, params: Params) -> Iterator[None]:
+    """Inside of it, a loss that cannot be differentiated twice is refused in one line.
+
+    A function with a ``jax.custom_vjp`` has no forward derivative, and its backward rule need not
+    be differentiable: many hand-written kernels are of that kind.
+
+    Args:
+        loss: what is being differentiated.
+        params: the point.
+
+    Raises:
+        ValueError: naming the functions with a custom_vjp that the loss calls.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> clip = jax.custom_vjp(lambda x: jnp.minimum(x, 1))
+        >>> clip.defvjp(lambda x: (clip(x), None), lambda _, cotangent: (cotangent,))
+        >>> try:
+        ...     quadratic_form(clip, jnp.array(2.0), jnp.array(1.0))
+        ... except ValueError as error:
+        ...     print(str(error).partition(":")[0])
+        the loss has no second derivative
+    """
+    try:
+        yield
+    except (NotImplementedError, TypeError, ValueError) as error:
+        if not re.search(r"custom_vjp|JVP|Differentiation rule", str(error)):
+            raise
+        names = sorted(set(_with_custom_vjp(loss, params)))
+        if not names:
+            raise
+        raise ValueError(
+            f"the loss has no second derivative: it calls {', '.join(names)}, a jax.custom_vjp,"
+            " which cannot be differentiated again; a jax.custom_jvp can"
+        ) from None
+
+
+def _with_custom_vjp(loss: LossFn, params: Params) -> Iterator[str]:
+    """The functions with a custom_vjp that a loss calls: names and where they are defined."""
+    for equation, _ in equations(jax.make_jaxpr(loss)(params)):
+        if equation.primitive.name == "custom_vjp_call":
+            yield equation.params["call_jaxpr"].jaxpr.debug_info.func_src_info

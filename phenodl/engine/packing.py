@@ -46,12 +46,17 @@ def pack(program: Program, rows: Any) -> list[Any]:
 
 def unpack(groups: Sequence[PyTree]) -> PyTree:
     """From groups of blocks to rows, padding included."""
+    return jax.tree.map(lambda *leaves: _join([_rows(leaf) for leaf in leaves]), *groups)
 
-    def join(*leaves: Array) -> np.ndarray:
-        rows = [np.asarray(leaf).swapaxes(0, 1) for leaf in leaves]
-        return np.concatenate([row.reshape(-1, *row.shape[3:]) for row in rows])
 
-    return jax.tree.map(join, *groups)
+def _rows(leaf: Array) -> np.ndarray:
+    """The rows of one group in one array, on a CPU without a copy if there is one device."""
+    blocks = np.asarray(leaf).swapaxes(0, 1)
+    return blocks.reshape(-1, *blocks.shape[3:])
+
+
+def _join(rows: Sequence[np.ndarray]) -> np.ndarray:
+    return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
 
 def select(rows: PyTree, indices: np.ndarray) -> PyTree:
@@ -66,10 +71,18 @@ def order(ids: Int[np.ndarray, " row"]) -> Int[np.ndarray, " run"]:
 
 
 def gather(finished: Sequence[TrainState], groups: Sequence[TrainState]) -> TrainState:
-    """The whole state of all runs, in the order of their ids."""
-    parts = [*finished, *([unpack(groups)] if groups else [])]
-    rows = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    return select(rows, order(rows.id))
+    """The whole state of all runs, in the order of their ids.
+
+    It goes from array to array, so that a large model is never copied as a whole but once.
+    """
+
+    def join(*leaves: Any) -> np.ndarray:
+        ended, running = leaves[: len(finished)], leaves[len(finished) :]
+        return _join([*ended, *map(_rows, running)])
+
+    states = [*finished, *groups]
+    places = order(join(*(state.id for state in states)))
+    return jax.tree.map(lambda *leaves: join(*leaves)[places], *states)
 
 
 def split(state: TrainState) -> tuple[TrainState, TrainState]:

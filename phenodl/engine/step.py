@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from phenodl import runs_last
+from phenodl.curvature.products import linearize
 from phenodl.protocol import (
     Data,
     Layout,
@@ -134,11 +135,9 @@ def _propose(
 
 
 def _objective(function: LossFn, params: Params, products: bool) -> Objective:
-    evaluate = value_and_grad(function)
-    if not products:
-        return Objective(function, *evaluate(params))
-    (loss, grads), push_forward = jax.linearize(evaluate, params)
-    return Objective(function, loss, grads, lambda tangent: push_forward(tangent)[1])
+    if products:
+        return Objective(function, *linearize(function, params))
+    return Objective(function, *value_and_grad(function)(params))
 
 
 def _measure(

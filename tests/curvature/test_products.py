@@ -91,3 +91,36 @@ def test_gradient_is_the_one_of_value_and_grad_bit_for_bit():
 
     ours, plain = measure(params)
     jax.tree.map(np.testing.assert_array_equal, ours, plain)
+
+
+def softplus_with_a_backward_rule_of_its_own(backward):
+    softplus = jax.custom_vjp(lambda x: jnp.logaddexp(x, 0.0))
+    softplus.defvjp(lambda x: (jnp.logaddexp(x, 0.0), x), backward)
+    return lambda x: softplus(x).sum()
+
+
+def sigmoid_on_the_host(x, cotangent):
+    sigmoid = jax.pure_callback(lambda x: 1 / (1 + np.exp(-x)), x, x)
+    return (cotangent * sigmoid,)
+
+
+def test_a_loss_without_a_forward_derivative_is_named():
+    loss = softplus_with_a_backward_rule_of_its_own(lambda x, cotangent: (cotangent,))
+    x = jnp.ones(3)
+    said = r"no second derivative: it calls <lambda> at .*test_products.py:\d+, a jax.custom_vjp"
+    for form in (bilinear_form, lambda *args: quadratic_form(*args[:3])):
+        with pytest.raises(ValueError, match=said):
+            jax.jit(lambda x, form=form: form(loss, x, x, x))(x)
+
+
+def test_a_gradient_that_cannot_be_differentiated_is_named():
+    loss = softplus_with_a_backward_rule_of_its_own(sigmoid_on_the_host)
+    x = jnp.ones(3)
+    with pytest.raises(ValueError, match="no second derivative: it calls <lambda> at"):
+        jax.jit(lambda x: linearize(loss, x)[2](x))(x)
+
+
+def test_a_mistake_in_the_loss_keeps_its_own_error():
+    loss = softplus_with_a_backward_rule_of_its_own(lambda x, cotangent: (cotangent,))
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        linearize(lambda x: loss(x, scale=2.0), jnp.ones(3))
