@@ -1,0 +1,1 @@
+"""Loss spikes of a byte-level language model on real text."""
