@@ -1,0 +1,1 @@
+"""What makes a loss spike of Adam: the landscape or the preconditioner."""
