@@ -65,7 +65,7 @@ def curvatures(
                 run.step, _curve(run, name, width), color=COLORS[name], label=SIGNALS[name]
             )
         panels[1].set(ylabel="preconditioned\nHessian Ĥ")
-        panels[1].legend(ncols=2, loc="lower right")
+        panels[1].legend(ncols=2, loc="upper left")
         if plain:
             for name, label in plain.items():
                 panels[2].plot(run.step, _curve(run, name, width), color=COLORS[name], label=label)

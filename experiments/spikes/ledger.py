@@ -17,6 +17,7 @@ from experiments.spikes.scores import (
     WINDOW,
     Foresight,
     decay_factors,
+    each_step,
     falls_before_alarm,
     precision,
 )
@@ -56,17 +57,19 @@ def spiking(
     return share_claim(f"{name}/spikes", statement, SPIKE, high.any(axis=1), target)
 
 
-def innocent_landscape(name: str, runs: xr.Dataset, spikes: Spikes) -> Claim:
+def innocent_landscape(
+    name: str, runs: xr.Dataset, spikes: Spikes, target: Target = Target(">=", 0.95)
+) -> Claim:
     """At the trigger the Hessian itself is below the threshold; ``runs`` hold ``lambda_max``."""
     seed, spike = np.nonzero(spikes.trigger >= 0)
-    below = (runs.lambda_max < runs.threshold).transpose("seed", "step").values
+    below = each_step(runs, "lambda_max") < each_step(runs, "threshold")
     return share_claim(
         f"{name}/plain-hessian",
         "When a spike is triggered, λ_max of the Hessian itself is below 2/η: it is the "
         "preconditioner that makes the step unstable",
         SPIKE,
         below[seed, spikes.trigger[seed, spike]],
-        Target(">=", 0.95),
+        target,
     )
 
 

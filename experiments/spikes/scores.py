@@ -15,7 +15,7 @@ from phenodl.spikes.stages import Stages, stages_of_runs
 
 SIGNALS = {
     "curvature_a": "A: Ĥ along the gradient",
-    "curvature_b": "B: the same, symmetric form",
+    "curvature_b": "B: along the gradient, symmetric form",
     "curvature_c": "C: Ĥ along the update",
     "lambda_max_adam": "λ_max(Ĥ)",
 }

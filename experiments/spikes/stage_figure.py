@@ -63,11 +63,13 @@ def stages(
             borders = found.borders[number, spike]
             title += f", its highest spike ({heights[spike]:.1f} decades)"
             last = borders[-1] if borders[-1] >= 0 else run.sizes["step"] - 1
-            first = max(borders[0], 2 * max(borders[2], 0) - last - 40)
+            first = max(borders[0], 2 * max(borders[2], 0) - last - 40, 0)
+            right = last + (last - first) // 6
             for axes in (top, middle, bottom):
                 _shade_stages(axes, borders)
-                axes.set_xlim(max(first, 0), last + (last - first) // 6)
-            _name_stages(top, borders, max(first, 0))
+                axes.set_xlim(first, right)
+            bottom.set_ylim(top=max(1.6, 1.1 * np.nanmax(ratio[first:right], initial=0)))
+            _name_stages(top, borders, first)
         top.set_title(title, pad=14)
     return fig
 

@@ -263,7 +263,8 @@ def eigenvalue_probe(
     def init(key: Key[Array, ""], params: Params) -> dict[str, Params]:
         del key
         # The two largest eigenvalues are often close and cross: one vector would lose the lead.
-        vectors = min(2, products, optax.tree.size(params))
+        # But some product must be left for a new direction.
+        vectors = min(2, max(1, products - 1), optax.tree.size(params))
         return {name: cold_start(params, vectors) for name in which}
 
     def measure(state: dict[str, Params], view: View) -> tuple[dict[str, Params], dict[str, Array]]:

@@ -150,6 +150,8 @@ def _level(losses: Float[np.ndarray, " steps"], window: int, floor: float) -> Le
     """The detector's level, up to the first loss that is NaN or infinite."""
     bad = np.flatnonzero(~np.isfinite(losses))
     finite = losses[: bad[0]] if bad.size else losses
+    if finite.size == 0:
+        return finite
     logs = np.log10(np.maximum(finite - floor, np.finfo(losses.dtype).tiny))
     padded = np.concatenate([np.full(window - 1, -np.inf), logs])
     return np.lib.stride_tricks.sliding_window_view(padded, window).max(axis=-1)

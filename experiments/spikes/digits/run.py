@@ -67,7 +67,6 @@ def train(config: Config, recorder: Recorder) -> None:
 def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
     """The claims about alarms and spikes, with the curvatures around them."""
     runs = results["adam"]
-    stepwise = runs.assign(lambda_max=(("seed", "step"), each_step(runs, "lambda_max")))
     spikes = find_spikes(runs.loss, config.rise, config.optimizer.b1)
     whole, late = (
         {
@@ -80,7 +79,7 @@ def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
     return Analysis(
         claims=[
             ledger.spiking(NAME, spikes),
-            ledger.innocent_landscape(NAME, stepwise, spikes),
+            ledger.innocent_landscape(NAME, runs, spikes),
             *alarm_claims(whole, late),
             alignment_claim(runs, spikes),
             ledger.decays(NAME, runs, config.optimizer.b2),

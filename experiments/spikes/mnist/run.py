@@ -1,7 +1,7 @@
 """Adam on images of MNIST, or of CIFAR-10, with the curvatures along the gradient at every step."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import jax
 import xarray as xr
@@ -13,7 +13,7 @@ from experiments.recorder import Recorder
 from experiments.spikes import figures, ledger
 from experiments.spikes.measurements import ADAM, measurements
 from experiments.spikes.mnist.config import EXPERIMENT, Config
-from experiments.spikes.scores import WINDOW, each_step, find_spikes, foresight
+from experiments.spikes.scores import WINDOW, find_spikes, foresight
 from phenodl import sweep
 from phenodl.data.cifar import CifarError, cifar10
 from phenodl.data.images import LabelledImages, mnist, shrink
@@ -70,11 +70,10 @@ def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
         for signal in SIGNALS
     }
     a = found["curvature_a"]
-    stepwise = runs.assign(lambda_max=(("seed", "step"), each_step(runs, "lambda_max")))
     return Analysis(
         claims=[
             ledger.spiking(NAME, spikes),
-            replace(ledger.innocent_landscape(NAME, stepwise, spikes), target=NEARLY_ALL),
+            ledger.innocent_landscape(NAME, runs, spikes, NEARLY_ALL),
             ledger.recall(NAME, "curvature_a", a, NEARLY_ALL),
             ledger.above_chance(NAME, "curvature_a", a),
             ledger.area(NAME, "curvature_a", a),

@@ -1,0 +1,232 @@
+"""A causal transformer with pre-, post- or no layer normalisation, for prediction from tokens.
+
+Vaswani et al., NeurIPS 2017 (arXiv 1706.03762), with learned positions and GELU. Where the
+normalisation stands decides how large gradients are at the start (Xiong et al., ICML 2020, arXiv
+2002.04745). Only the last positions that a task predicts are carried through the last block.
+Everything is plain operations, differentiable as often as a curvature needs.
+"""
+
+from typing import Literal, NamedTuple, get_args
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+from numpy.typing import ArrayLike
+
+from phenodl.models.attention import causal_attention
+from phenodl.models.losses import smoothed_cross_entropy
+from phenodl.protocol import Data, Hyper, Params, Problem
+
+Norm = Literal["pre", "post", "none"]
+
+_UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # ±1/sqrt(fan-in)
+
+
+class Sizes(NamedTuple):
+    """The sizes of a transformer.
+
+    Attributes:
+        vocabulary: number of different tokens, and of classes.
+        length: of the longest sequence.
+        width: of the residual stream.
+        layers: number of blocks.
+        heads: of the attention; each has width / heads entries.
+    """
+
+    vocabulary: int
+    length: int
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+
+
+class Block(nn.Module):
+    """Attention, then a feed-forward layer four times as wide, each added to the stream.
+
+    Attributes:
+        heads: of the attention.
+        norm: of the input of either part, of the sum with its output, or none.
+    """
+
+    heads: int
+    norm: Norm = "pre"
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*batch tokens width"], positions: int
+    ) -> Float[Array, "*batch positions width"]:
+        """The stream after this block.
+
+        Args:
+            x: the stream before it.
+            positions: the number of last positions that are wanted.
+        """
+        width = x.shape[-1]
+
+        def split(values: Float[Array, "*batch tokens all"]) -> Float[Array, "*batch tokens h s"]:
+            return values.reshape(*values.shape[:-1], -1, width // self.heads)
+
+        before = _layer_norm("attention_norm", self.norm == "pre", x)
+        last = x[..., -positions:, :]
+        query = split(_dense("query", width, before[..., -positions:, :]))
+        key, value = jnp.split(split(_dense("key_value", 2 * width, before)), 2, axis=-2)
+        mixed = causal_attention(query, key, value).reshape(last.shape)
+        last = last + _dense("attention_out", width, mixed)
+        last = _layer_norm("attention_norm", self.norm == "post", last)
+
+        before = _layer_norm("feed_forward_norm", self.norm == "pre", last)
+        hidden = jax.nn.gelu(_dense("up", 4 * width, before))
+        last = last + _dense("down", width, hidden)
+        return _layer_norm("feed_forward_norm", self.norm == "post", last)
+
+
+class Transformer(nn.Module):
+    """From tokens to the logits at the last positions.
+
+    Weights are drawn uniformly from ±1/sqrt(fan-in), biases start at zero, and the embeddings of
+    tokens and positions are standard normal.
+
+    Attributes:
+        sizes: of the model.
+        norm: see :class:`Block`; ``"pre"`` normalises the last stream too.
+        positions: the number of last positions whose logits are wanted; None, all.
+        dtype: of parameters and activations.
+
+    Example:
+        >>> model = Transformer(Sizes(vocabulary=10, length=8, width=16), positions=1)
+        >>> tokens = jnp.zeros((3, 8), int)
+        >>> logits, params = jax.jit(model.init_with_output)(jax.random.key(0), tokens)
+        >>> logits.shape, sorted(params["params"])
+        ((3, 1, 10), ['block_0', 'block_1', 'head', 'norm', 'positions', 'tokens'])
+    """
+
+    sizes: Sizes
+    norm: Norm = "pre"
+    positions: int | None = None
+    dtype: jnp.dtype | type = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, tokens: Int[Array, "*batch tokens"]
+    ) -> Float[Array, "*batch positions vocabulary"]:
+        """The logits, at most one per token."""
+        sizes, count = self.sizes, tokens.shape[-1]
+
+        def table(name: str, rows: int) -> Float[Array, "rows width"]:
+            return self.param(name, nn.initializers.normal(1.0), (rows, sizes.width), self.dtype)
+
+        x = table("tokens", sizes.vocabulary)[tokens]
+        x = x + jnp.broadcast_to(table("positions", sizes.length)[:count], x.shape)
+        wanted = count if self.positions is None else self.positions
+        for layer in range(sizes.layers):
+            positions = wanted if layer == sizes.layers - 1 else count
+            x = Block(sizes.heads, self.norm, name=f"block_{layer}")(x, positions)
+        x = _layer_norm("norm", self.norm == "pre", x[..., -wanted:, :])
+        return _dense("head", sizes.vocabulary, x)
+
+
+def problem(
+    sequences: ArrayLike,
+    labels: ArrayLike,
+    sizes: Sizes,
+    *,
+    batch_size: int,
+    norm: Norm = "pre",
+    smoothing: float = 0.0,
+) -> Problem:
+    """Predict labels from sequences, in cross-entropy on batches drawn with replacement.
+
+    Args:
+        sequences: (n, tokens), integers in [0, vocabulary).
+        labels: (n, positions), those of the last positions of each sequence, in the same range.
+        sizes: of the model.
+        batch_size: sequences per step.
+        norm: where layers are normalised.
+        smoothing: of the labels, see :func:`phenodl.models.losses.smoothed_cross_entropy`.
+
+    Returns:
+        The problem in float32; its data hold ``sequences`` and ``labels``.
+
+    Raises:
+        ValueError: the shapes do not fit each other, the batch is larger than the data, a token or
+            a sequence does not fit the model, or the model is none.
+
+    Example:
+        >>> sizes = Sizes(vocabulary=10, length=8, width=16)
+        >>> model = problem(np.zeros((5, 8), int), np.zeros((5, 1), int), sizes, batch_size=2)
+        >>> params = jax.jit(lambda key: model.init(key, model.data, {}))(jax.random.key(0))
+        >>> batch = model.batch(model.data, jax.random.key(1), jnp.zeros((), int))
+        >>> batch["sequences"].shape, jax.jit(model.loss)(params, batch).shape
+        ((2, 8), ())
+    """
+    sequences, labels = np.asarray(sequences), np.asarray(labels)
+    _check(sequences, labels, sizes, batch_size, norm)
+    model = Transformer(sizes, norm, positions=labels.shape[1])
+
+    def init(key: Key[Array, ""], data: Data, hyper: Hyper) -> Params:
+        del hyper
+        return model.init(key, data["sequences"][:1])["params"]
+
+    def loss(params: Params, batch: Data) -> Float[Array, ""]:
+        logits = model.apply({"params": params}, batch["sequences"])
+        assert isinstance(logits, jax.Array)
+        return smoothed_cross_entropy(logits, batch["labels"], smoothing).mean()
+
+    def batch(data: Data, key: Key[Array, ""], step: Int[Array, ""]) -> Data:
+        del step
+        chosen = jax.random.randint(key, (batch_size,), 0, len(data["labels"]))
+        return {name: data[name][chosen] for name in ("sequences", "labels")}
+
+    data = {"sequences": sequences, "labels": labels}
+    return Problem(init, loss, batch, {name: jnp.asarray(each) for name, each in data.items()})
+
+
+def _check(
+    sequences: np.ndarray, labels: np.ndarray, sizes: Sizes, batch_size: int, norm: Norm
+) -> None:
+    if min(sizes) < 1 or sizes.width % sizes.heads:
+        raise ValueError(f"sizes must be positive, and width a multiple of heads, got {sizes}")
+    if norm not in get_args(Norm):
+        raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {norm!r}")
+    for name, array in (("sequences", sequences), ("labels", labels)):
+        if array.ndim != 2 or array.size == 0 or not np.issubdtype(array.dtype, np.integer):
+            raise ValueError(
+                f"{name} must be a matrix of integers, got {array.dtype.name}{list(array.shape)}"
+            )
+        if not 0 <= array.min() <= array.max() < sizes.vocabulary:
+            raise ValueError(
+                f"{name} must lie in [0, vocabulary = {sizes.vocabulary}), got "
+                f"{array.min()} to {array.max()}"
+            )
+    (n, tokens), (n_labels, positions) = sequences.shape, labels.shape
+    if tokens > sizes.length:
+        raise ValueError(
+            f"sequences must have at most length = {sizes.length} tokens, as the model has; "
+            f"got {tokens}"
+        )
+    if n_labels != n or positions > tokens:
+        raise ValueError(
+            f"labels must have {n} rows of at most {tokens}, as the sequences do; "
+            f"got {list(labels.shape)}"
+        )
+    if not 1 <= batch_size <= n:
+        raise ValueError(
+            f"batch_size must be in [1, {n}], the number of sequences; got {batch_size}"
+        )
+
+
+def _dense(
+    name: str, width: int, x: Float[Array, "*batch width"]
+) -> Float[Array, "*batch outputs"]:
+    return nn.Dense(width, dtype=x.dtype, param_dtype=x.dtype, kernel_init=_UNIFORM, name=name)(x)
+
+
+def _layer_norm(
+    name: str, wanted: bool, x: Float[Array, "*batch width"]
+) -> Float[Array, "*batch width"]:
+    """Layer normalisation where it is wanted; the two-pass variance does not cancel."""
+    if not wanted:
+        return x
+    return nn.LayerNorm(dtype=x.dtype, param_dtype=x.dtype, use_fast_variance=False, name=name)(x)
