@@ -11,7 +11,7 @@ import xarray as xr
 from experiments.claims import Claim, Target, bootstrap
 from experiments.experiment import Analysis
 from experiments.recorder import Recorder
-from experiments.spikes import figures, ledger, stage_figure
+from experiments.spikes import figures, ledger, stage_figure, tables
 from experiments.spikes.digits.config import EXPERIMENT, Config
 from experiments.spikes.measurements import ADAM, SPIKE, measurements
 from experiments.spikes.scores import (
@@ -29,7 +29,6 @@ from phenodl.models import cnn
 from phenodl.protocol import Layout
 from phenodl.spikes import curvatures, decoupling
 from phenodl.spikes.detect import Spikes
-from phenodl.spikes.stages import STAGES, Stages
 
 NAME = EXPERIMENT.name
 
@@ -95,7 +94,7 @@ def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
         },
         tables={
             "alarms": ledger.rows(whole) + ledger.rows(late, START),
-            "stages": stage_rows(found),
+            "stages": tables.stage_rows(found),
             "layers": layer_rows(runs, config.optimizer.b2),
         },
     )
@@ -141,24 +140,6 @@ def alignment_claim(runs: xr.Dataset, spikes: Spikes) -> Claim:
         len(cosines),
         Target(">=", 0.8),
     )
-
-
-def stage_rows(found: Stages) -> list[dict[str, Any]]:
-    """How long the stages of the spikes last."""
-    rows = []
-    for stage, durations in zip(STAGES, np.moveaxis(found.durations, -1, 0), strict=True):
-        known = durations[durations >= 0]
-        low, middle, high = np.quantile(known, [0.25, 0.5, 0.75]) if known.size else 3 * [np.nan]
-        rows.append(
-            {
-                "stage": stage,
-                "spikes that have it": known.size,
-                "steps, median": float(middle),
-                "first quartile": float(low),
-                "third quartile": float(high),
-            }
-        )
-    return rows
 
 
 def layer_rows(runs: xr.Dataset, b2: float) -> list[dict[str, Any]]:

@@ -9,11 +9,11 @@ import xarray as xr
 from experiments.claims import Target, share_claim
 from experiments.experiment import Analysis
 from experiments.recorder import Recorder
-from experiments.spikes import announcement, figures, ledger
+from experiments.spikes import announcement, figures, ledger, tables
 from experiments.spikes.highdim import crossings
 from experiments.spikes.highdim.config import EXPERIMENT, Config, Training
 from experiments.spikes.measurements import ADAM, SPIKE, measurements
-from experiments.spikes.scores import SIGNALS, Foresight, find_spikes, foresight
+from experiments.spikes.scores import SIGNALS, Foresight, find_spikes, find_stages, foresight
 from phenodl import sweep
 from phenodl.data.functions import quadratic_target
 from phenodl.models import mlp
@@ -107,7 +107,7 @@ def analyze_deep(config: Config, runs: xr.Dataset) -> Analysis:
         tables={
             "deep-alarms": ledger.rows(found),
             "deep-crossings": crossings.rows(turns),
-            "deep-kinds": announcement.kind_rows(runs, spikes, optimizer.b1),
+            "deep-kinds": tables.kind_rows(runs, spikes, optimizer.b1),
         },
     )
 
@@ -129,8 +129,8 @@ def analyze_frequent(config: Config, runs: xr.Dataset) -> Analysis:
         },
         tables={
             "frequent-alarms": ledger.rows(found),
-            "frequent-stages": announcement.stage_rows(runs, spikes),
-            "frequent-kinds": announcement.kind_rows(runs, spikes, optimizer.b1),
+            "frequent-stages": tables.stage_rows(find_stages(runs, spikes)),
+            "frequent-kinds": tables.kind_rows(runs, spikes, optimizer.b1),
         },
     )
 

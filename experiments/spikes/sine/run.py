@@ -9,7 +9,7 @@ import xarray as xr
 from experiments.claims import Claim, Target, bootstrap
 from experiments.experiment import Analysis
 from experiments.recorder import Recorder
-from experiments.spikes import announcement, figures, ledger, stage_figure
+from experiments.spikes import announcement, figures, ledger, stage_figure, tables
 from experiments.spikes.measurements import ADAM, SPIKE, measurements
 from experiments.spikes.scores import SIGNALS, Foresight, find_spikes, find_stages, foresight
 from experiments.spikes.sine.config import EXPERIMENT, Config
@@ -56,6 +56,7 @@ def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
     runs, b1 = results["adam"], config.optimizer.b1
     spikes = find_spikes(runs.loss, config.rise, b1)
     found = {name: foresight(runs, name, spikes, shifts=config.shifts) for name in SIGNALS}
+    stages = find_stages(runs, spikes)
     return Analysis(
         claims=[
             ledger.spiking(NAME, spikes),
@@ -70,12 +71,12 @@ def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
             "lead-times": figures.lead_times(found),
             "second-moments": figures.second_moments(runs, spikes, LAYERS),
             "alignment": figures.alignment(runs, spikes),
-            "stages": stage_figure.stages(runs, spikes, find_stages(runs, spikes)),
+            "stages": stage_figure.stages(runs, spikes, stages),
         },
         tables={
             "alarms": ledger.rows(found),
-            "stages": announcement.stage_rows(runs, spikes),
-            "kinds": announcement.kind_rows(runs, spikes, b1),
+            "stages": tables.stage_rows(stages),
+            "kinds": tables.kind_rows(runs, spikes, b1),
         },
     )
 
