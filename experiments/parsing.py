@@ -178,7 +178,9 @@ def _unexpected(word: str, parsed: Any) -> str:
 _PLAINER = {
     r"invalid literal for int\(\) with base 10: (.*)": r"must be an integer, got \1",
     r"could not convert string to float: (.*)": r"must be a number, got \1",
-    r"no type matching (.*) could be instantiated from \['(.*)'\]\.": r"must be \1, got '\2'",
+    r"no type matching (?:\{None\}\|)?(.*) could be instantiated from \['(.*)'\]\.": (
+        r"must be \1, got '\2'"
+    ),
     r"invalid choice (.*) for argument '(.*)'. Expected one of \((.*)\)\.": (
         r"\2 must be one of \3, got \1"
     ),

@@ -5,6 +5,7 @@ worker is told to stop by SIGTERM alone: Ctrl-C reaches all processes of a termi
 signal would cut the first one's checkpoint short.
 """
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import multiprocessing
@@ -73,7 +74,8 @@ def _side_by_side(
     def assign(pipe: Connection) -> None:
         run = waiting.pop()
         announce(run)
-        pipe.send(run)
+        with contextlib.suppress(OSError):  # whoever has died is met below
+            pipe.send(run)
         busy[pipe] = run
 
     try:
@@ -85,7 +87,7 @@ def _side_by_side(
                 run = busy.pop(pipe)
                 try:
                     yield run, pipe.recv()
-                except EOFError:
+                except (EOFError, OSError):
                     yield run, "its process has died, perhaps for lack of memory"
                     pipe = _hire(processes) if waiting else pipe
                 if waiting:

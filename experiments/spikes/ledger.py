@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Int
 
 from experiments.claims import Claim, Estimate, Target, Verdict, bootstrap, share_claim
 from experiments.claims import share as share_of
@@ -63,25 +64,26 @@ def innocent_landscape(
     """At the trigger the Hessian itself is below the threshold; ``runs`` hold ``lambda_max``."""
     seed, spike = np.nonzero(spikes.trigger >= 0)
     below = each_step(runs, "lambda_max") < each_step(runs, "threshold")
-    return share_claim(
+    met = below[seed, spikes.trigger[seed, spike]]
+    return Claim(
         f"{name}/plain-hessian",
-        "When a spike is triggered, λ_max of the Hessian itself is below 2/η: it is the "
-        "preconditioner that makes the step unstable",
+        "When a spike is triggered, λ_max of the Hessian itself, as last measured, is below 2/η: "
+        "it is the preconditioner that makes the step unstable",
         SPIKE,
-        below[seed, spikes.trigger[seed, spike]],
+        *pooled_share(*by_seed(met, seed, len(spikes.trigger))),
+        met.size,
         target,
     )
 
 
 def recall(name: str, signal: str, found: Foresight, target: Target = Target(">=", 0.95)) -> Claim:
     """The share of spikes that an alarm of the signal reaches."""
-    foreseen, spikes = int(found.counts.foreseen.sum()), int(found.counts.spikes.sum())
     return Claim(
         f"{name}/{KEYS[signal]}-recall",
         f"{SHORT[signal]} crosses 2/η before the spike: share of spikes",
         SPIKE,
-        *share_of(foreseen, spikes),
-        spikes,
+        *pooled_share(found.counts.foreseen, found.counts.spikes),
+        int(found.counts.spikes.sum()),
         target,
     )
 
@@ -153,7 +155,8 @@ def lead(
     """The median of the steps from alarm to trigger, over the spikes that are foreseen."""
     return Claim(
         f"{name}/{key}",
-        f"{SHORT[signal]} crosses 2/η ahead of the spike: median steps from alarm to trigger",
+        f"{SHORT[signal]} crosses 2/η ahead of the spikes it announces: median steps from alarm to "
+        "trigger",
         SPIKE,
         *bootstrap(found.leads, finite_median),
         len(found.leads),
@@ -180,13 +183,41 @@ def decays(name: str, runs: xr.Dataset, b2: float, expected: Verdict = "holds") 
 
 def preconditioner_grows(name: str, runs: xr.Dataset, found: Foresight, spikes: Spikes) -> Claim:
     """Before the alarms, v̂ of all layers falls."""
-    return share_claim(
+    falls, seed = falls_before_alarm(runs, found, spikes)
+    return Claim(
         f"{name}/preconditioner-grows",
-        f"Over the {WINDOW} steps before the alarm of A, v̂ of every layer falls: share of spikes",
+        f"Over the {WINDOW} steps before the alarm of A, v̂ of every layer falls: share of the "
+        "spikes it announces",
         f"{SPIKE}, decay of the preconditioner",
-        falls_before_alarm(runs, found, spikes),
+        *pooled_share(*by_seed(falls, seed, len(spikes.trigger))),
+        falls.size,
         Target(">=", 0.9),
     )
+
+
+def by_seed(
+    met: np.ndarray, seed: np.ndarray, seeds: int
+) -> tuple[Int[np.ndarray, " seed"], Int[np.ndarray, " seed"]]:
+    """How many instances of each seed meet a condition, and how many there are."""
+    return np.bincount(seed, met, seeds).astype(int), np.bincount(seed, minlength=seeds)
+
+
+def pooled_share(met: Int[np.ndarray, " seed"], total: Int[np.ndarray, " seed"]) -> Estimate:
+    """A share of instances that come several to a seed, and need not be independent within it.
+
+    Its interval reaches as far as either of two: the bootstrap over seeds, which knows nothing
+    where all seeds agree, and that of as many independent instances.
+
+    Args:
+        met: how many of each seed meet the condition.
+        total: how many there are.
+    """
+    independent = share_of(int(met.sum()), int(total.sum()))
+    some = total > 0
+    pairs = np.stack([met[some], total[some]], axis=1)
+    over_seeds = bootstrap(pairs, lambda rows: rows[:, 0].sum() / rows[:, 1].sum())
+    ends = np.array([independent.interval, over_seeds.interval])
+    return Estimate(independent.measured, (np.nanmin(ends[:, 0]), np.nanmax(ends[:, 1])))
 
 
 def rows(found: Mapping[str, Foresight], since: int = 0) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from phenodl.spikes import alarms, decoupling, roc
 from phenodl.spikes.alarms import Counts
@@ -173,11 +173,13 @@ def _moments(runs: xr.Dataset) -> list[Float[np.ndarray, "seed step layer"]]:
     return [runs[name].transpose("seed", "step", ...).values.astype(float) for name in names]
 
 
-def falls_before_alarm(runs: xr.Dataset, found: Foresight, spikes: Spikes) -> np.ndarray:
-    """Per foreseen spike, whether v̂ of every layer has fallen in the steps before the alarm."""
+def falls_before_alarm(
+    runs: xr.Dataset, found: Foresight, spikes: Spikes
+) -> tuple[Bool[np.ndarray, " spike"], Int[np.ndarray, " spike"]]:
+    """Per foreseen spike, whether v̂ of every layer has fallen before the alarm, and its seed."""
     seed, spike = np.nonzero(found.leads >= 0)
     alarm = spikes.trigger[seed, spike] - found.leads[seed, spike].astype(int)
     late = alarm >= WINDOW
     seed, alarm = seed[late], alarm[late]
     v = runs.second_moment.transpose("seed", "step", ...).values
-    return (v[seed, alarm] < v[seed, alarm - WINDOW]).all(axis=-1)
+    return (v[seed, alarm] < v[seed, alarm - WINDOW]).all(axis=-1), seed

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import multiprocessing
+import os
 
 import pytest
 from toys.bowls.broken import config as broken
@@ -33,6 +34,17 @@ def test_side_by_side_every_run_ends_with_its_own_outcome(runs, finished):
     assert program == "RuntimeError: the bowl is broken"
     assert "process has died" in death
     assert (runs[0].path / "claims.json").read_text() == (finished / "claims.json").read_text()
+
+
+def _die(pipe):
+    os._exit(1)
+
+
+def test_a_process_that_dies_before_its_run_is_that_run_s_failure(runs, monkeypatch):
+    monkeypatch.setattr(workers, "_work", _die)
+    outcomes = {run.path: said for run, said in workers.complete(runs[:2], 2, lambda run: None)}
+    assert all("process has died" in said for said in outcomes.values())
+    assert len(outcomes) == 2
 
 
 def test_no_process_outlives_an_interruption(runs):

@@ -19,7 +19,8 @@ class Training:
     optimizer: Adam
     """Hyper-parameters of Adam."""
     target_seed: int
-    """Seed of the points and the coefficients of the target, which all runs share."""
+    """Seed of the points and the coefficients of the target, which all runs share. The default one
+    was chosen among 24, see the comment in the code."""
     products: int
     """Hessian-vector products per step for the largest eigenvalue of the preconditioned Hessian; 0
     leaves it out."""
@@ -27,6 +28,7 @@ class Training:
     def __post_init__(self):
         for field, least in (("seeds", 1), ("width", 1), ("products", 0)):
             require_count(field, getattr(self, field), least)
+        require(self.products != 1, "products", "0 or at least 2", self.products)
         seed = self.target_seed
         require(0 <= seed < 2**31, "target_seed", "in [0, 2**31)", seed)
         # The spike detector begins at step 50.
@@ -61,8 +63,9 @@ class Config:
     """The runs with one deep spike each; they need the largest eigenvalue."""
     frequent: Training = FREQUENT
     """The runs with many spikes each."""
-    first_seed: int = 600
-    """The seeds are this one and the following; those from 1000 on served to choose the rest."""
+    first_seed: int = 700
+    """The seeds are this one and the following; others, and those from 1000 on,
+    served to choose the rest."""
     dimension: int = 50
     """Number of variables."""
     points: int = 200
@@ -73,7 +76,7 @@ class Config:
     """Random shifts of the alarms that give the scores of chance."""
 
     def __post_init__(self):
-        require(self.deep.products >= 1, "deep.products", "at least 1", self.deep.products)
+        require(self.deep.products >= 2, "deep.products", "at least 2", self.deep.products)
         for field in ("dimension", "points", "shifts"):
             require_count(field, getattr(self, field))
         require(0 <= self.first_seed < 2**31, "first_seed", "in [0, 2**31)", self.first_seed)

@@ -90,7 +90,8 @@ def analyze_deep(config: Config, runs: xr.Dataset) -> Analysis:
         claims=[
             share_claim(
                 f"{part}/single",
-                f"A run spikes once, by {DEPTH:g} decades or more: share of runs",
+                f"On the target chosen, a run spikes once, by {DEPTH:g} decades or more: share of "
+                "initial parameters",
                 SPIKE,
                 single,
                 Target(">", 0.75),
