@@ -1,4 +1,4 @@
-"""Hints to XLA's CPU compiler where its own choices cost a tiny problem most of its time.
+"""Hints to XLA's compiler where its own choices cost a small problem most of its time.
 
 The results do not depend on them but for rounding, and a compiler that does not know them passes
 them over.
@@ -11,6 +11,11 @@ import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 
 from phenodl.jaxprs import equations
+
+QUICKLY = (("xla_backend_optimization_level", 1),)
+"""Compiler options, as in ``Layout.compiler_options``, that save a quarter of the time to compile a
+network with its curvatures and cost its steps nothing measurable on a CPU (benchmarks/README.md).
+For trainings of minutes, and for what runs once."""
 
 _LIBRARY_CALLS = {"ffi_call", "fft", "io_callback", "pure_callback", "sort", "top_k"} | {
     *("cholesky", "eig", "eigh", "geqrf", "hessenberg", "householder_product", "lu", "schur"),

@@ -21,7 +21,8 @@ def accumulate(loss: BatchLoss, parts: int, *, remat: bool = True) -> BatchLoss:
     """The same loss, evaluated over equal micro-batches in turn.
 
     Value, gradient, quadratic forms and Hessian products equal those of the whole batch to
-    rounding, for every loss that is a mean over the examples, the batch's leading axis.
+    rounding, for every loss that is a mean over the examples. These must lie along the leading
+    axis of every array of the batch: in :mod:`phenodl.models.cnn`, the images lie along the last.
 
     Args:
         loss: ``loss(params, batch) -> scalar``, a mean over the examples.

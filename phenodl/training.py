@@ -21,6 +21,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Bool, Float, Int, PyTree
 
+from phenodl.compiler import QUICKLY
 from phenodl.engine.blocks import (
     Span,
     advance_group,
@@ -60,7 +61,6 @@ __all__ = [
 ]
 
 _WORTH_PACKING = 0.9  # share of the blocks that suffice for the runs that still train
-_QUICKLY_COMPILED = (("xla_backend_optimization_level", 1),)  # for what runs once
 
 
 class Chunk(NamedTuple):
@@ -188,7 +188,7 @@ def train(
         program = program._replace(layout=layout._replace(blocks=blocks))
 
     if start is None:
-        fresh = compiled(fresh_group, ("program",), _QUICKLY_COMPILED)
+        fresh = compiled(fresh_group, ("program",), QUICKLY)
         finished, begin = (), 0
         groups = [fresh(program, group, shared) for group in pack(program, rows)]
     else:

@@ -42,11 +42,11 @@ def linearize(loss: LossFn, params: Params) -> tuple[Float[Array, ""], Params, M
         >>> grads.tolist(), hvp(jnp.ones(2)).tolist()
         ([3.0, 12.0], [6.0, 12.0])
     """
-    with second_derivative(loss, params):
+    with twice_differentiable(loss, params):
         (value, grads), pushforward = jax.linearize(value_and_grad(loss), params)
 
     def hvp(tangent: Params) -> Params:
-        with second_derivative(loss, params):
+        with twice_differentiable(loss, params):
             return pushforward(tangent)[1]
 
     return value, grads, hvp
@@ -78,7 +78,7 @@ def bilinear_form(loss: LossFn, params: Params, left: Params, right: Params) -> 
     def slope(point: Params) -> Float[Array, ""]:
         return jax.jvp(loss, (point,), (right,))[1]
 
-    with second_derivative(loss, params):
+    with twice_differentiable(loss, params, forward=True):
         return jax.jvp(slope, (params,), (left,))[1]
 
 
@@ -109,13 +109,13 @@ def quadratic_form(
     def along(point: Params) -> tuple[Float[Array, ""], Float[Array, ""]]:
         return jax.jvp(loss, (point,), (tangent,))
 
-    with second_derivative(loss, params):
+    with twice_differentiable(loss, params, forward=True):
         (value, slope), (_, curvature) = jax.jvp(along, (params,), (tangent,))
     return value, slope, curvature
 
 
 @contextlib.contextmanager
-def second_derivative(loss: LossFn, params: Params) -> Iterator[None]:
+def twice_differentiable(loss: LossFn, params: Params, *, forward: bool = False) -> Iterator[None]:
     """Inside of it, a loss that cannot be differentiated twice is refused in one line.
 
     A function with a ``jax.custom_vjp`` has no forward derivative, and its backward rule need not
@@ -124,6 +124,7 @@ def second_derivative(loss: LossFn, params: Params) -> Iterator[None]:
     Args:
         loss: what is being differentiated.
         params: the point.
+        forward: whether both derivatives are forward ones, with no use for a backward rule.
 
     Raises:
         ValueError: naming the functions with a custom_vjp that the loss calls.
@@ -136,7 +137,7 @@ def second_derivative(loss: LossFn, params: Params) -> Iterator[None]:
         ...     quadratic_form(clip, jnp.array(2.0), jnp.array(1.0))
         ... except ValueError as error:
         ...     print(str(error).partition(":")[0])
-        the loss has no second derivative
+        the loss has no forward derivative
     """
     try:
         yield
@@ -146,9 +147,15 @@ def second_derivative(loss: LossFn, params: Params) -> Iterator[None]:
         names = sorted(set(_with_custom_vjp(loss, params)))
         if not names:
             raise
+        called = f"it calls {', '.join(names)}, a jax.custom_vjp"
+        if forward:
+            raise ValueError(
+                f"the loss has no forward derivative: {called}, which only goes backward; state"
+                " its rule as a jax.custom_jvp, or take a product with the Hessian from linearize"
+            ) from None
         raise ValueError(
-            f"the loss has no second derivative: it calls {', '.join(names)}, a jax.custom_vjp,"
-            " which cannot be differentiated again; a jax.custom_jvp can"
+            f"the loss has no second derivative: {called}, which cannot be differentiated again;"
+            " a jax.custom_jvp can"
         ) from None
 
 

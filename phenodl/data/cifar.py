@@ -46,6 +46,7 @@ def cifar10(
         Images (n, 32, 32, 3), and labels.
 
     Raises:
+        ValueError: ``n`` is less than 1.
         CifarError: the folder is missing or holds no such file; a file is empty, truncated, or of
             another format; there are not that many images.
 
@@ -59,7 +60,7 @@ def cifar10(
         ((2, 32, 32, 3), [7, 7])
     """
     if n is not None and n < 1:
-        raise CifarError(f"n must be at least 1, got {n}")
+        raise ValueError(f"n must be at least 1, got {n}")
     files, records = _files(Path(folder), split), []
     for file in files:
         records.append(_read(file))
@@ -74,7 +75,11 @@ def cifar10(
 
 
 def _files(folder: Path, split: str) -> list[Path]:
-    if not folder.is_dir():
+    try:
+        there = folder.is_dir()
+    except OSError as error:  # such as a name that is too long for the system
+        raise CifarError(f"{folder}: cannot be read ({error.strerror or error})") from error
+    if not there:
         raise CifarError(f"{folder}: there is no such folder")
     pattern = {"train": "data_batch_*", "test": "test_batch*"}[split]
     files = sorted(folder.glob(f"{pattern}.bin"))

@@ -16,7 +16,7 @@ def sines(points: Points, frequencies: ArrayLike, amplitudes: ArrayLike = 1.0) -
     """The sum of a_k sin(w_k . x) over plane waves k.
 
     Args:
-        points: x, one per row.
+        points: x, one per row, floating.
         frequencies: the wave vectors w, (waves, dimension).
         amplitudes: a, one per wave or one for all.
 
@@ -24,8 +24,8 @@ def sines(points: Points, frequencies: ArrayLike, amplitudes: ArrayLike = 1.0) -
         Targets of the points' dtype.
 
     Raises:
-        ValueError: ``points`` or ``frequencies`` are no matrix, their dimensions differ, or
-            ``amplitudes`` are not one per wave.
+        ValueError: ``points`` or ``frequencies`` are no matrix, ``points`` not floating, their
+            dimensions differ, or ``amplitudes`` are not one per wave.
 
     Example:
         >>> sines(np.array([[0.0, 0.0], [1.0, 2.0]]), frequencies=[[np.pi / 2, 0.0]]).tolist()
@@ -39,14 +39,15 @@ def polynomial(points: Points, coefficients: ArrayLike) -> Values:
     """The polynomial sum of c_{pi} x_i^p over powers p = 1, 2, ... and axes i; no mixed terms.
 
     Args:
-        points: x, one per row.
+        points: x, one per row, floating.
         coefficients: c, (degree, dimension), the linear ones first.
 
     Returns:
         Targets of the points' dtype.
 
     Raises:
-        ValueError: ``points`` or ``coefficients`` are no matrix, or their dimensions differ.
+        ValueError: ``points`` or ``coefficients`` are no matrix, ``points`` not floating, or their
+            dimensions differ.
 
     Example:
         >>> polynomial(np.array([[1.0, 2.0]]), [[0.0, 1.0], [3.0, 10.0]]).tolist()
@@ -65,7 +66,7 @@ def steps(
     """The sum of h_k where n_k . x > b_k: steps across hyperplanes k.
 
     Args:
-        points: x, one per row.
+        points: x, one per row, floating.
         normals: n, (steps, dimension).
         offsets: b, one per step or one for all.
         heights: h, one per step or one for all.
@@ -74,8 +75,8 @@ def steps(
         Targets of the points' dtype.
 
     Raises:
-        ValueError: ``points`` or ``normals`` are no matrix, their dimensions differ, or there is
-            not one offset and one height per step.
+        ValueError: ``points`` or ``normals`` are no matrix, ``points`` not floating, their
+            dimensions differ, or there is not one offset and one height per step.
 
     Example:
         >>> x = np.array([[-1.0], [0.5], [2.0]])
@@ -153,6 +154,8 @@ def _matrix(name: str, rows: ArrayLike, points: Points) -> Float[np.ndarray, "ro
     """The rows, which must have a column for each axis of the points."""
     if np.ndim(points) != 2:
         raise ValueError(f"points: expected shape (n, dimension), got {np.shape(points)}")
+    if not np.issubdtype(points.dtype, np.floating):
+        raise ValueError(f"points: expected floating numbers, got {points.dtype}")
     matrix, dimension = np.asarray(rows, float), points.shape[1]
     if matrix.ndim != 2 or matrix.shape[1] != dimension:
         raise ValueError(f"{name}: expected shape (rows, {dimension}), got {matrix.shape}")

@@ -96,12 +96,14 @@ def shrink(
         multiple: 4 for a network that pools twice.
 
     Raises:
-        ValueError: nothing would be left.
+        ValueError: nothing would be left, or ``multiple`` is less than 1.
 
     Example:
         >>> shrink(np.eye(28)[None], window=2).shape
         (1, 12, 12)
     """
+    if multiple < 1:
+        raise ValueError(f"multiple must be at least 1, got {multiple}")
     n, *sides = images.shape[:3]
     unit = window * multiple
     if window < 1 or min(sides) < unit:

@@ -51,6 +51,9 @@ def problem(
 ) -> Problem:
     """Fit labels by the network in mean squared error.
 
+    In the data and in a batch the images lie along the last axis, so
+    :func:`phenodl.microbatch.accumulate`, which divides the first axis, does not fit this loss.
+
     Args:
         images: (n, height, width) or (n, height, width, channels), floating.
         labels: (n, outputs), one-hot for classification.
@@ -64,8 +67,9 @@ def problem(
         The problem; its data hold ``images``, as :func:`arrange` gives them, and ``labels``.
 
     Raises:
-        ValueError: a side of the images is not a multiple of 4, the numbers of images and labels
-            differ, or a batch is larger than the data.
+        ValueError: the images are not floating, there are none, or a side is not a multiple of 4;
+            the labels are class numbers, or not one row per image; there are not two positive
+            ``channels``; or a batch is larger than the data.
 
     Example:
         >>> images, labels = jnp.ones((5, 8, 8)), jnp.eye(5, 10)
@@ -77,9 +81,17 @@ def problem(
     convolution = convolution or fastest_convolution()
     shape = np.shape(images)[1:]
     data = {"images": arrange(images, convolution), "labels": jnp.asarray(labels)}
-    n, outputs = data["images"].shape[-1], data["labels"].shape[-1]
-    if n != len(data["labels"]):
-        raise ValueError(f"labels: expected one per image, {n} in all, got {len(data['labels'])}")
+    n = data["images"].shape[-1]
+    if data["labels"].ndim != 2 or len(data["labels"]) != n:
+        raise ValueError(
+            f"labels: expected a row per image, ({n}, outputs), one-hot for classes; got shape "
+            f"{data['labels'].shape}"
+        )
+    outputs = data["labels"].shape[1]
+    if len(channels) != 2 or min(*channels, hidden) < 1:
+        raise ValueError(
+            f"channels and hidden: expected two positive numbers and one, got {channels}, {hidden}"
+        )
     size = n if batch_size is None else batch_size
     if not 1 <= size <= n:
         raise ValueError(f"batch_size must be in [1, {n}], the images there are, got {size}")
@@ -171,24 +183,28 @@ def arrange(images: ArrayLike, convolution: Convolution = "patches") -> Activati
     """Lays images out as the network takes them. A mini-batch is a selection along the last axis.
 
     Args:
-        images: (n, height, width) or (n, height, width, channels).
+        images: (n, height, width) or (n, height, width, channels), floating.
         convolution: ``"xla"`` gives (channels, height, width, n); ``"patches"`` the 3 x 3
             surroundings of every pixel, zero outside the image, in the order of the taps of a
             kernel, then the channels: (9 * channels, height, width, n).
 
     Raises:
-        ValueError: the images have too few or too many axes, or a side is not a multiple of 4, so
-            that it cannot be pooled twice.
+        ValueError: the images are not floating, have too few or too many axes or an empty one, or
+            a side is not a multiple of 4, so that it cannot be pooled twice.
 
     Example:
         >>> arrange(jnp.ones((5, 8, 8)))[:, 0, 0, 0].tolist()
         [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0]
     """
-    shape = np.shape(images)
-    if len(shape) not in (3, 4):
+    images = jnp.asarray(images)
+    shape = images.shape
+    if len(shape) not in (3, 4) or 0 in shape:
         raise ValueError(
-            f"images: expected (n, height, width) or (n, height, width, channels), got {shape}"
+            "images: expected (n, height, width) or (n, height, width, channels), no axis empty, "
+            f"got {shape}"
         )
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(f"images: expected floating numbers, standardised, got {images.dtype}")
     if shape[1] % _POOL**2 or shape[2] % _POOL**2:
         raise ValueError(
             f"images: expected a height and width divisible by {_POOL**2}, got {shape[1:3]}"

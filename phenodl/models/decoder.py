@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 from numpy.typing import ArrayLike
 
 from phenodl.models.attention import causal_attention, rotary
+from phenodl.models.checks import require_batch_size, require_model
 from phenodl.models.losses import smoothed_cross_entropy
 from phenodl.protocol import Data, Hyper, Params, Problem
 
@@ -90,8 +91,8 @@ def problem(
 
     Raises:
         ValueError: a token is not in the vocabulary, a sequence is longer than the model's, the
-            batch is larger than the number of sequences, or the heads do not divide the width into
-            even parts.
+            batch is larger than the number of sequences, a size is below 1, the heads do not divide
+            the width into even parts, or ``smoothing`` is not in [0, 1).
 
     Example:
         >>> sizes = Sizes(vocabulary=5, width=8, layers=1, heads=2, hidden=16, length=4)
@@ -102,7 +103,7 @@ def problem(
         ((2, 5), ())
     """
     tokens = np.asarray(sequences)
-    _check(tokens, sizes, batch_size)
+    _check(tokens, sizes, batch_size, smoothing)
     model = Decoder(sizes, remat=remat, dtype=dtype)
 
     def init(key: Key[Array, ""], data: Data, hyper: Hyper) -> Params:
@@ -124,14 +125,16 @@ def problem(
     return Problem(init, loss, batch, {"sequences": jnp.asarray(tokens, jnp.int32)})
 
 
-def _check(sequences: np.ndarray, sizes: Sizes, batch_size: int) -> None:
+def _check(sequences: np.ndarray, sizes: Sizes, batch_size: int, smoothing: float) -> None:
+    require_model(sizes, smoothing)
     if sequences.ndim != 2 or sequences.shape[1] < 2 or sequences.dtype.kind not in "iu":
         raise ValueError(
             "sequences must be integers, (n, tokens + 1), with one token or more to read; got "
             f"{sequences.dtype.name}{list(sequences.shape)}"
         )
-    count, length = len(sequences), sequences.shape[1] - 1
-    if sequences.min(initial=0) < 0 or sequences.max(initial=0) >= sizes.vocabulary:
+    require_batch_size(batch_size, len(sequences))
+    length = sequences.shape[1] - 1
+    if sequences.min() < 0 or sequences.max() >= sizes.vocabulary:
         raise ValueError(
             f"sequences must hold tokens in [0, {sizes.vocabulary}), the model's vocabulary; got "
             f"{sequences.min()} to {sequences.max()}"
@@ -141,11 +144,7 @@ def _check(sequences: np.ndarray, sizes: Sizes, batch_size: int) -> None:
             f"sequences must have at most {sizes.length} tokens to read, the model's length; got"
             f" {length}"
         )
-    if not 1 <= batch_size <= count:
-        raise ValueError(
-            f"batch_size must be in [1, {count}], the number of sequences; got {batch_size}"
-        )
-    if sizes.heads < 1 or sizes.width % (2 * sizes.heads):
+    if sizes.width % (2 * sizes.heads):
         raise ValueError(
             f"heads must divide the width {sizes.width} into even parts; got {sizes.heads}"
         )

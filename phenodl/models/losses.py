@@ -32,7 +32,7 @@ def smoothed_cross_entropy(
         >>> print(losses.round(4))  # log 4
         [1.3863 1.3863 1.3863]
     """
-    _require_smoothing(smoothing)
+    require_smoothing(smoothing)
     classes = logits.shape[-1]
     targets = (1 - smoothing) * jax.nn.one_hot(labels, classes, dtype=logits.dtype)
     return jax.nn.logsumexp(logits, -1) - ((targets + smoothing / classes) * logits).sum(-1)
@@ -52,7 +52,7 @@ def smoothing_floor(classes: int, smoothing: float) -> float:
         >>> round(smoothing_floor(64, 0.1), 4)
         0.7295
     """
-    _require_smoothing(smoothing)
+    require_smoothing(smoothing)
     if classes < 1:
         raise ValueError(f"classes must be at least 1, got {classes}")
     other = smoothing / classes
@@ -62,6 +62,14 @@ def smoothing_floor(classes: int, smoothing: float) -> float:
     return -own * math.log(own) - (classes - 1) * other * math.log(other)
 
 
-def _require_smoothing(smoothing: float) -> None:
+def require_smoothing(smoothing: float) -> None:
+    """Refuses what is no smoothing of labels.
+
+    Raises:
+        ValueError: ``smoothing`` is not in [0, 1).
+
+    Example:
+        >>> require_smoothing(0.1)
+    """
     if not 0 <= smoothing < 1:
         raise ValueError(f"smoothing must be in [0, 1), got {smoothing}")

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, Key
 from numpy.typing import ArrayLike
 
 from phenodl.models.attention import causal_attention
+from phenodl.models.checks import require_batch_size, require_model
 from phenodl.models.losses import smoothed_cross_entropy
 from phenodl.protocol import Data, Hyper, Params, Problem
 
@@ -151,7 +152,8 @@ def problem(
 
     Raises:
         ValueError: the shapes do not fit each other, the batch is larger than the data, a token or
-            a sequence does not fit the model, or the model is none.
+            a sequence does not fit the model, a size is below 1, the heads do not divide the width,
+            ``norm`` is unknown, or ``smoothing`` is not in [0, 1).
 
     Example:
         >>> sizes = Sizes(vocabulary=10, length=8, width=16)
@@ -162,7 +164,7 @@ def problem(
         ((2, 8), ())
     """
     sequences, labels = np.asarray(sequences), np.asarray(labels)
-    _check(sequences, labels, sizes, batch_size, norm)
+    _check(sequences, labels, sizes, batch_size, norm, smoothing)
     model = Transformer(sizes, norm, positions=labels.shape[1])
 
     def init(key: Key[Array, ""], data: Data, hyper: Hyper) -> Params:
@@ -184,10 +186,16 @@ def problem(
 
 
 def _check(
-    sequences: np.ndarray, labels: np.ndarray, sizes: Sizes, batch_size: int, norm: Norm
+    sequences: np.ndarray,
+    labels: np.ndarray,
+    sizes: Sizes,
+    batch_size: int,
+    norm: Norm,
+    smoothing: float,
 ) -> None:
-    if min(sizes) < 1 or sizes.width % sizes.heads:
-        raise ValueError(f"sizes must be positive, and width a multiple of heads, got {sizes}")
+    require_model(sizes, smoothing)
+    if sizes.width % sizes.heads:
+        raise ValueError(f"heads must divide the width {sizes.width}; got {sizes.heads}")
     if norm not in get_args(Norm):
         raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {norm!r}")
     for name, array in (("sequences", sequences), ("labels", labels)):
@@ -211,10 +219,7 @@ def _check(
             f"labels must have {n} rows of at most {tokens}, as the sequences do; "
             f"got {list(labels.shape)}"
         )
-    if not 1 <= batch_size <= n:
-        raise ValueError(
-            f"batch_size must be in [1, {n}], the number of sequences; got {batch_size}"
-        )
+    require_batch_size(batch_size, n)
 
 
 def _dense(

@@ -34,7 +34,8 @@ class Intervention(NamedTuple):
     """What becomes of the second moment.
 
     Attributes:
-        step: the first step under the new rule, counted from 0; at least 1, for a v̂ to freeze.
+        step: the first step under the new rule, counted from 0. The very first step is Adam's in
+            any case, 0 means 1: before it there is no v̂ to freeze and no v to decay.
         frozen: where v̂ is kept: 1, elsewhere 0; a number, or a tree that is a prefix of the
             parameters, such as a number per layer.
         decaying: where v only decays, in the same form; what is frozen as well stays frozen.
@@ -71,10 +72,17 @@ def from_hyper(hyper: Mapping[str, Scalar], layers: Sequence[str] = ()) -> Inter
         hyper: scalars by name.
         layers: the top-level names of the parameters.
 
+    Raises:
+        ValueError: if one of these is missing.
+
     Example:
         >>> from_hyper({"switch_step": 9.0, "frozen/a": 1.0, "frozen/b": 0.0}, ["a", "b"]).frozen
         {'a': 1.0, 'b': 0.0}
     """
+    rules = [f"frozen/{layer}" for layer in layers] or ["frozen", "decaying"]
+    missing = [name for name in ("switch_step", *rules) if name not in hyper]
+    if missing:
+        raise ValueError(f"hyper must name {', '.join(missing)}; it names {sorted(hyper)}")
     if layers:
         frozen = {layer: hyper[f"frozen/{layer}"] for layer in layers}
         return Intervention(hyper["switch_step"], frozen)
@@ -87,6 +95,10 @@ def transformation(settings: Adam, intervention: Intervention) -> optax.Gradient
     Args:
         settings: Adam's hyper-parameters.
         intervention: what becomes of v, from which step on; numbers, or traced scalars.
+
+    Returns:
+        The transformation. Its ``init`` raises a ValueError if ``frozen`` or ``decaying`` is a
+        dictionary that misses a layer of the parameters, or has another.
 
     Example:
         >>> tx = transformation(Adam(0.1), Intervention(step=1, frozen=1.0))
@@ -109,6 +121,8 @@ def _scale_by_adam(settings: Adam, intervention: Intervention) -> optax.Gradient
     plain = optax.scale_by_adam(b1=b1, b2=b2, eps=eps, eps_root=eps_root)
 
     def init(params: optax.Params) -> InterventionState:
+        for rule in ("frozen", "decaying"):
+            _require_layers(rule, getattr(intervention, rule), params)
         return InterventionState(
             adam.adam_state(plain.init(params)), jax.tree.map(jnp.zeros_like, params)
         )
@@ -121,7 +135,8 @@ def _scale_by_adam(settings: Adam, intervention: Intervention) -> optax.Gradient
         grads, before = updates, state.adam
         updates, absorbed = plain.update(grads, before)
         after = adam.adam_state(absorbed)
-        begun = jnp.asarray(before.count, jnp.result_type(float)) >= intervention.step
+        count = jnp.asarray(before.count, jnp.result_type(float))
+        begun = (count > 0) & (count >= intervention.step)
         frozen, decaying = (
             jax.tree.map(lambda weight: begun & (jnp.asarray(weight) > 0), weights)
             for weights in (intervention.frozen, intervention.decaying)
@@ -146,3 +161,14 @@ def _scale_by_adam(settings: Adam, intervention: Intervention) -> optax.Gradient
         return updates, InterventionState(after, held)
 
     return optax.GradientTransformation(init, update)
+
+
+def _require_layers(rule: str, weights: PyTree[Scalar], params: optax.Params) -> None:
+    if not (isinstance(weights, Mapping) and isinstance(params, Mapping)):
+        return
+    wrong = set(weights) ^ set(params)
+    if wrong:
+        raise ValueError(
+            f"{rule} must have the layers of the parameters, {', '.join(map(str, params))}; it "
+            f"misses or adds {', '.join(map(str, wrong))}"
+        )

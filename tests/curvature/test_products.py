@@ -107,10 +107,23 @@ def sigmoid_on_the_host(x, cotangent):
 def test_a_loss_without_a_forward_derivative_is_named():
     loss = softplus_with_a_backward_rule_of_its_own(lambda x, cotangent: (cotangent,))
     x = jnp.ones(3)
-    said = r"no second derivative: it calls <lambda> at .*test_products.py:\d+, a jax.custom_vjp"
+    said = r"no forward derivative: it calls <lambda> at .*test_products.py:\d+, a jax.custom_vjp"
     for form in (bilinear_form, lambda *args: quadratic_form(*args[:3])):
         with pytest.raises(ValueError, match=said):
             jax.jit(lambda x, form=form: form(loss, x, x, x))(x)
+
+
+def test_where_there_is_no_forward_derivative_there_may_be_a_product():
+    def sigmoid_again(x, cotangent):
+        return (cotangent * jax.nn.sigmoid(x),)
+
+    loss = softplus_with_a_backward_rule_of_its_own(sigmoid_again)
+    x = jnp.array([-1.0, 0.5, 2.0])
+    product = jax.jit(lambda x: linearize(loss, x)[2](x))(x)
+    sigmoid = 1 / (1 + np.exp(-np.asarray(x)))
+    np.testing.assert_allclose(product, sigmoid * (1 - sigmoid) * x, rtol=1e-6)
+    with pytest.raises(ValueError, match="take a product with the Hessian from linearize"):
+        bilinear_form(loss, x, x, x)
 
 
 def test_a_gradient_that_cannot_be_differentiated_is_named():

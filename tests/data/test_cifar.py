@@ -60,6 +60,8 @@ def broken(tmp_path, kind):
     file = tmp_path / "data_batch_1.bin"
     if kind == "missing":
         return tmp_path / "none", tmp_path / "none"
+    if kind == "long":
+        return tmp_path / (1000 * "x"), tmp_path / (1000 * "x")
     if kind == "no files":
         return tmp_path, tmp_path
     if kind == "pickled":
@@ -82,6 +84,7 @@ def broken(tmp_path, kind):
     ("kind", "message"),
     [
         ("missing", "there is no such folder"),
+        ("long", "cannot be read .*too long"),
         ("no files", r"holds no data_batch_\*\.bin"),
         ("pickled", "download its binary version"),
         ("a folder", "cannot be read"),
@@ -100,5 +103,6 @@ def test_a_folder_that_cannot_be_used_is_named_in_one_line(tmp_path, kind, messa
 
 
 def test_a_number_of_images_is_positive(tmp_path):
-    with pytest.raises(CifarError, match="n must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="n must be at least 1, got 0") as caught:
         cifar10(tmp_path, 0)
+    assert not isinstance(caught.value, CifarError)  # it is no fault of the folder

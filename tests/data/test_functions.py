@@ -102,3 +102,9 @@ def test_shapes_that_do_not_fit_are_named(function, arguments, message):
         function(POINTS, *arguments)
     with pytest.raises(ValueError, match="points: expected shape"):
         function(POINTS[0], *arguments)
+
+
+@pytest.mark.parametrize("function", [functions.sines, functions.polynomial, functions.steps])
+def test_integer_points_would_truncate_the_targets(function):
+    with pytest.raises(ValueError, match="points: expected floating numbers, got int64"):
+        function(np.ones((2, 3), np.int64), np.full((1, 3), 0.5))

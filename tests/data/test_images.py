@@ -112,3 +112,8 @@ def test_colours_are_standardised_each_by_itself():
 def test_a_window_that_leaves_nothing(window):
     with pytest.raises(ValueError, match=r"window must be in \[1, 7\] for images of 28 x 28"):
         shrink(np.zeros((1, 28, 28)), window)
+
+
+def test_a_multiple_is_positive():
+    with pytest.raises(ValueError, match="multiple must be at least 1, got 0"):
+        shrink(np.zeros((1, 28, 28)), 2, multiple=0)

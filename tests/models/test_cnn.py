@@ -162,7 +162,13 @@ def test_problem_is_the_mean_squared_error_over_images_and_classes():
     [
         ((2, 6, 8), {}, r"images: expected a height and width divisible by 4, got \(6, 8\)"),
         ((64, 64), {}, r"images: expected \(n, height, width\) or .*, got \(64, 64\)"),
-        ((3, 8, 8), {}, "labels: expected one per image, 3 in all, got 2"),
+        ((2, 0, 8), {}, "images: expected .*, no axis empty"),
+        ((0, 8, 8), {}, "images: expected .*, no axis empty"),
+        ((3, 8, 8), {}, r"labels: expected a row per image, \(3, outputs\), .* got shape \(2, 2\)"),
+        ((2, 8, 8), {"labels": np.ones(2)}, r"labels: .* one-hot for classes; got shape \(2,\)"),
+        ((2, 8, 8), {"channels": (8,)}, r"channels and hidden: .* got \(8,\), 32"),
+        ((2, 8, 8), {"channels": (8, 0)}, r"channels and hidden: .* got \(8, 0\), 32"),
+        ((2, 8, 8), {"hidden": 0}, r"channels and hidden: .* got \(8, 16\), 0"),
         ((2, 8, 8), {"batch_size": 3}, r"batch_size must be in \[1, 2\], .* got 3"),
         ((2, 8, 8), {"batch_size": 0}, r"batch_size must be in \[1, 2\], .* got 0"),
         ((2, 8, 8), {"convolution": "fft"}, "convolution must be one of patches, xla, got 'fft'"),
@@ -170,4 +176,9 @@ def test_problem_is_the_mean_squared_error_over_images_and_classes():
 )
 def test_bad_arguments_are_named(shape, changes, message):
     with pytest.raises(ValueError, match=message):
-        cnn.problem(np.zeros(shape, np.float32), np.eye(2, dtype=np.float32), **changes)
+        cnn.problem(np.zeros(shape, np.float32), **{"labels": np.eye(2), **changes})
+
+
+def test_pixels_as_integers_are_refused():
+    with pytest.raises(ValueError, match=r"images: expected floating numbers, .* got uint8"):
+        cnn.problem(np.zeros((2, 8, 8), np.uint8), np.eye(2))

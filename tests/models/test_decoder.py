@@ -180,6 +180,11 @@ def test_parameters_are_counted():
         ({"sizes": SIZES._replace(length=5)}, "at most 5 tokens to read, the model's length"),
         ({"batch_size": 6}, r"batch_size must be in \[1, 5\]"),
         ({"batch_size": 0}, "batch_size must be in"),
+        ({"smoothing": 1.0}, r"smoothing must be in \[0, 1\), got 1.0"),
+        *(
+            ({"sizes": SIZES._replace(**{name: size})}, "sizes must be positive, got Sizes")
+            for name, size in (("layers", 0), ("hidden", -1), ("width", -12), ("heads", 0))
+        ),
         ({"sizes": SIZES._replace(heads=4)}, "heads must divide the width 12 into even parts"),
         ({"sequences": TOKENS[:, :1]}, "with one token or more to read"),
         ({"sequences": TOKENS.astype(float)}, "sequences must be integers"),

@@ -82,6 +82,30 @@ def test_the_loss_is_the_mean_cross_entropy_of_smoothed_labels():
     assert float(loss) == pytest.approx(-(targets * logs).sum(-1).mean(), rel=1e-5)
 
 
+def test_parameters_start_as_the_docstring_says():
+    sizes = Sizes(vocabulary=40, length=40, width=16, layers=1, heads=2)
+    model = problem(TOKENS, LABELS, sizes, batch_size=3, norm="post")
+    params = jax.jit(lambda key: model.init(key, model.data, {}))(jax.random.key(0))
+    for name in ("tokens", "positions"):
+        draws = np.asarray(params.pop(name)).ravel()
+        # Of N standard normals, mean and deviation have deviations N^-1/2 and (2 N)^-1/2.
+        assert abs(draws.mean()) < 4 / np.sqrt(draws.size)
+        assert abs(draws.std() - 1) < 4 / np.sqrt(2 * draws.size)
+    dense = {"head": params.pop("head"), **params.pop("block_0")}
+    assert not params
+    for layer in dense.values():
+        np.testing.assert_array_equal(layer["bias"], 0)
+        if "scale" in layer:
+            np.testing.assert_array_equal(layer["scale"], 1)
+            continue
+        draws = np.abs(layer["kernel"])
+        bound = len(draws) ** -0.5
+        # Of N uniform draws the most extreme is about bound (1 - 1/N).
+        assert bound * (1 - 10 / draws.size) < draws.max() <= bound
+        assert abs(draws.mean() - bound / 2) < 4 * bound / np.sqrt(12 * draws.size)
+    assert {"query", "key_value", "attention_out", "up", "down", "head"} < set(dense)
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_forward_and_linearized_second_derivatives_agree_under_vmap(norm):
     model, params = drawn(norm)
@@ -127,7 +151,9 @@ def test_a_batch_is_drawn_with_replacement_by_its_key():
         ({"labels": np.full((5, 1), -1)}, "^labels must lie in"),
         ({"labels": np.zeros((4, 1), int)}, "^labels must have 5 rows of at most 6"),
         ({"batch_size": 6}, r"^batch_size must be in \[1, 5\]"),
-        ({"sizes": SIZES._replace(heads=3)}, "^sizes must be positive, and width a multiple"),
+        ({"sizes": SIZES._replace(heads=3)}, "^heads must divide the width 8; got 3"),
+        ({"sizes": SIZES._replace(layers=0)}, "^sizes must be positive, got Sizes"),
+        ({"smoothing": -0.1}, r"^smoothing must be in \[0, 1\), got -0.1"),
         ({"norm": "rms"}, "^norm must be one of pre, post, none"),
     ],
 )

@@ -122,11 +122,12 @@ def test_a_control_is_optax(arms):
     hyper: dict[str, Any] = SETTINGS._asdict()
     runs = sweep.product(key=jax.random.key(0), arm=range(1), **hyper)
     method = training.from_optax(lambda hyper: adam.from_hyper(hyper).transformation())
-    found = [probes.loss(), *record("a")]
+    found = [probes.loss(), *record("a"), *record("b")]
     problem = Problem(init=start, loss=loss)
     plain = phenodl.collect(training.train(problem, method, runs, steps=STEPS, probes=found))
     control = arms.isel(arm=[0])
-    np.testing.assert_allclose(plain.params_a, control.params_a, rtol=1e-12)
+    for name in ("loss", "params_a", "params_b"):
+        np.testing.assert_array_equal(plain[name], control[name])
 
 
 def test_a_frozen_layer_leaves_the_others_their_rule(x64):
@@ -160,3 +161,65 @@ def test_moments_keep_their_dtype():
     names = [leaf.dtype.name for leaf in jax.tree.leaves(adam.second_moment(state, b2=0.97))]
     assert names == ["float16", "float32"]
     assert adam.adam_state(state).count == 2
+
+
+def updates_of(tx, params, gradients):
+    """What a transformation does with the same gradients, whatever its updates."""
+
+    @jax.jit
+    def run():
+        with jax.numpy_dtype_promotion("standard"):
+            return jax.lax.scan(
+                lambda state, g: tx.update(g, state, params)[::-1], tx.init(params), gradients
+            )[1]
+
+    return run()
+
+
+def test_weight_decay_is_that_of_adamw_under_every_rule(x64):
+    params = jnp.linspace(-1.0, 2.0, 5)
+    gradients = jnp.asarray(np.random.default_rng(0).normal(size=(6, 5)))
+    settings = SETTINGS._replace(weight_decay=0.3)
+
+    control = interventions.transformation(settings, Intervention(NEVER))
+    adamw = updates_of(settings.transformation(), params, gradients)
+    np.testing.assert_array_equal(updates_of(control, params, gradients), adamw)
+
+    for rule in ("frozen", "decaying"):
+        intervention = Intervention(2, **{rule: 1.0})
+        with_decay, without = (
+            updates_of(interventions.transformation(each, intervention), params, gradients)
+            for each in (settings, SETTINGS)
+        )
+        difference = np.asarray(with_decay - without)
+        expected = np.broadcast_to(-0.03 * 0.3 * params, difference.shape)
+        np.testing.assert_allclose(difference, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("rule", ["frozen", "decaying"])
+def test_the_very_first_step_is_adams(x64, rule):
+    params, gradients = jnp.zeros(3), jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)))
+    first, second = (
+        updates_of(
+            interventions.transformation(SETTINGS, Intervention(step, **{rule: 1.0})),
+            params,
+            gradients,
+        )
+        for step in (0, 1)
+    )
+    np.testing.assert_array_equal(first, second)
+    plain = updates_of(SETTINGS.transformation(), params, gradients)
+    np.testing.assert_array_equal(first[0], plain[0])
+    assert (first[1] != plain[1]).all()
+
+
+def test_what_is_missing_is_named():
+    hyper = {"switch_step": 1.0, "frozen/a": 1.0}
+    with pytest.raises(ValueError, match=r"^hyper must name frozen/b; it names"):
+        interventions.from_hyper(hyper, LAYERS)
+    with pytest.raises(ValueError, match=r"^hyper must name frozen, decaying; it names"):
+        interventions.from_hyper(hyper)
+    params = {"a": jnp.ones(1), "b": jnp.ones(1)}
+    tx = interventions.transformation(SETTINGS, Intervention(1, {"a": 1.0}))
+    with pytest.raises(ValueError, match=r"^frozen must have the layers .* misses or adds b$"):
+        tx.init(params)

@@ -35,8 +35,10 @@ class Config:
     """Random shifts of the alarms that give the precision of chance."""
 
     def __post_init__(self):
-        for field in ("seeds", "images", "products", "plain_products", "every", "shifts"):
+        for field in ("seeds", "images", "every", "shifts"):
             require_count(field, getattr(self, field))
+        for field in ("products", "plain_products"):
+            require_count(field, getattr(self, field), least=2)
         require(self.images <= 1797, "images", "at most 1797", self.images)
         # The spike detector begins at step 50.
         require_count("steps", self.steps, least=100)

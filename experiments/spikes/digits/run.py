@@ -24,6 +24,7 @@ from experiments.spikes.scores import (
     foresight,
 )
 from phenodl import sweep
+from phenodl.compiler import QUICKLY
 from phenodl.data.images import digits
 from phenodl.models import cnn
 from phenodl.protocol import Layout
@@ -59,7 +60,7 @@ def train(config: Config, recorder: Recorder) -> None:
         ),
         steps=config.steps,
         probes=[*measurements(quotients=QUOTIENTS, products=0), *eigenvalues],
-        layout=Layout(width=4),
+        layout=Layout(width=4, compiler_options=QUICKLY),
     )
 
 

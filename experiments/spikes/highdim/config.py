@@ -38,7 +38,7 @@ class Training:
 # The targets were chosen among 24, with seeds from 1000 on: in a few of the others some runs spike
 # early, or end in a poor minimum, where the loss has no decade to rise from.
 DEEP = Training(
-    seeds=16,
+    seeds=32,
     width=20,
     steps=700,
     optimizer=Adam(learning_rate=0.02, b2=0.99),

@@ -15,8 +15,10 @@ from experiments.spikes.highdim.config import EXPERIMENT, Config, Training
 from experiments.spikes.measurements import ADAM, SPIKE, measurements
 from experiments.spikes.scores import SIGNALS, Foresight, find_spikes, find_stages, foresight
 from phenodl import sweep
+from phenodl.compiler import QUICKLY
 from phenodl.data.functions import quadratic_target
 from phenodl.models import mlp
+from phenodl.protocol import Layout
 from phenodl.spikes.curvatures import Quotient
 from phenodl.spikes.detect import Spikes
 
@@ -45,8 +47,7 @@ PRECISION = 0.88
 def train(config: Config, recorder: Recorder) -> None:
     """The deep and the frequent runs, each with the directions of its claims."""
     _train(config, recorder, "deep", config.deep, ("curvature_a",))
-    directions = ("curvature_a", "curvature_b", "curvature_c")
-    _train(config, recorder, "frequent", config.frequent, directions)
+    _train(config, recorder, "frequent", config.frequent, PAIR)
 
 
 def _train(
@@ -65,6 +66,7 @@ def _train(
         steps=part.steps,
         probes=measurements(quotients=quotients, products=part.products),
         chunk=CHUNK,
+        layout=Layout(compiler_options=QUICKLY),
     )
 
 

@@ -39,8 +39,9 @@ class Config:
     """Random shifts of the alarms that give the precision of chance."""
 
     def __post_init__(self):
-        for field in ("seeds", "images", "window", "products", "every", "shifts"):
+        for field in ("seeds", "images", "window", "every", "shifts"):
             require_count(field, getattr(self, field))
+        require_count("products", self.products, least=2)
         if self.cifar is None:
             require(self.images <= 5000, "images", "at most 5000", self.images)
         # Images of 28 pixels, pooled twice.

@@ -15,6 +15,7 @@ from experiments.spikes.measurements import ADAM, measurements
 from experiments.spikes.mnist.config import EXPERIMENT, Config
 from experiments.spikes.scores import WINDOW, find_spikes, foresight
 from phenodl import sweep
+from phenodl.compiler import QUICKLY
 from phenodl.data.cifar import CifarError, cifar10
 from phenodl.data.images import LabelledImages, mnist, shrink
 from phenodl.models import cnn
@@ -42,7 +43,7 @@ def train(config: Config, recorder: Recorder) -> None:
         ),
         steps=config.steps,
         probes=[*measurements(quotients=SIGNALS, products=0), eigenvalues],
-        layout=Layout(width=3),
+        layout=Layout(width=3, compiler_options=QUICKLY),
     )
 
 

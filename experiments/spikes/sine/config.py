@@ -32,8 +32,9 @@ class Config:
     """Random shifts of the alarms that give the scores of chance."""
 
     def __post_init__(self):
-        for field in ("seeds", "width", "points", "products", "shifts"):
+        for field in ("seeds", "width", "points", "shifts"):
             require_count(field, getattr(self, field))
+        require_count("products", self.products, least=2)
         # The spike detector begins at step 50.
         require_count("steps", self.steps, least=100)
         require(0 <= self.first_seed < 2**31, "first_seed", "in [0, 2**31)", self.first_seed)

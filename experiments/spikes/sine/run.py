@@ -14,8 +14,10 @@ from experiments.spikes.measurements import ADAM, SPIKE, measurements
 from experiments.spikes.scores import SIGNALS, Foresight, find_spikes, find_stages, foresight
 from experiments.spikes.sine.config import EXPERIMENT, Config
 from phenodl import sweep
+from phenodl.compiler import QUICKLY
 from phenodl.data.functions import sine_mixture
 from phenodl.models import mlp
+from phenodl.protocol import Layout
 
 NAME = EXPERIMENT.name
 
@@ -48,6 +50,7 @@ def train(config: Config, recorder: Recorder) -> None:
             quotients=("curvature_a", "curvature_b", "curvature_c"), products=config.products
         ),
         chunk=CHUNK,
+        layout=Layout(compiler_options=QUICKLY),
     )
 
 
