@@ -50,8 +50,8 @@ def read_text(path: str | Path) -> Text:
     path = Path(path)
     try:
         content = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or error
+    except (OSError, ValueError) as error:  # ValueError: no path at all, with a NUL byte
+        reason = getattr(error, "strerror", None) or error
         raise TextError(f"{path}: cannot be read ({reason}); any file of plain text will do") from (
             error
         )
