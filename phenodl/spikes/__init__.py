@@ -1,7 +1,14 @@
 """Loss spikes in Adam: curvature along the training, alarms, and what follows them.
 
-The modules are used by name. While training goes on, ``curvatures``, ``decoupling`` and ``monitor``
-measure. What was recorded is judged afterwards:
+The modules are used by name. Some measure while training goes on:
+
+    snapshots   reads Adam's state in the terms of the theory
+    curvatures  of Adam's preconditioned Hessian, along gradient and update and the largest
+    subset      the same along gradient and update, from a few micro-batches and with their error
+    decoupling  g² and v̂ of each layer
+    monitor     all of it at once for any optax loop
+
+What was recorded is judged afterwards:
 
     detect      finds the spikes of a loss curve
     stages      parts each spike into its five stages
@@ -27,6 +34,7 @@ from phenodl.spikes.monitor import Report
 from phenodl.spikes.roc import auc, shifted_auc
 from phenodl.spikes.snapshots import Snapshot, snapshot
 from phenodl.spikes.stages import STAGES, Stages, stages_of_runs
+from phenodl.spikes.subset import subset_probe
 
 __all__ = [
     "KINDS",
@@ -50,5 +58,6 @@ __all__ = [
     "shifted_auc",
     "snapshot",
     "stages_of_runs",
+    "subset_probe",
     "threshold_probe",
 ]

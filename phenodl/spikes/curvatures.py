@@ -247,24 +247,27 @@ def eigenvalue_probe(
     Args:
         settings: Adam's hyper-parameters from those of a run, as for ``gradient_probe``.
         which: ``"lambda_max"`` of H, ``"lambda_max_adam"`` of Ĥ, or both.
-        products: Hessian-vector products per eigenvalue and measurement.
+        products: Hessian-vector products per eigenvalue and measurement, at least 2: the first is
+            spent on the vector that is remembered.
         every: measure at every so many steps.
         depth: the number of keys that name a layer; None leaves the mass out.
 
     Raises:
-        ValueError: if ``which`` holds an unknown name.
+        ValueError: if ``which`` holds an unknown name, or ``products`` is below 2.
 
     Example:
         >>> eigenvalue_probe(which=["lambda_max_adam"], depth=1).products
         True
     """
     _check(which, get_args(Eigenvalue))
+    if products < 2:
+        raise ValueError(f"products must be at least 2; it is {products}")
 
     def init(key: Key[Array, ""], params: Params) -> dict[str, Params]:
         del key
         # The two largest eigenvalues are often close and cross: one vector would lose the lead.
         # But some product must be left for a new direction.
-        vectors = min(2, max(1, products - 1), optax.tree.size(params))
+        vectors = min(2, products - 1, optax.tree.size(params))
         return {name: cold_start(params, vectors) for name in which}
 
     def measure(state: dict[str, Params], view: View) -> tuple[dict[str, Params], dict[str, Array]]:

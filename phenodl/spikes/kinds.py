@@ -13,20 +13,24 @@ compares three numbers, in decades:
                 the base.
 
     catastrophic    the spike has no end although more than ``settle`` steps follow its peak, or
-                    the loss is not finite any more.
+                    the loss is not finite any more before it ends or had time to settle.
     malignant       the loss came back, but not to what it was: after > base + tolerance.
     benign          it is lower than it would have been: after < expected - tolerance.
     neutral         neither: it came back to where it was or would have been by now.
 
-A spike so near to the end of the record that the loss had no time to settle has no kind. The trend
-of a loss that falls fast is soon below anything the run can reach, which makes "benign" the most
-demanding of the four. This is NumPy, for records that lie in memory.
+A spike so near to the end of the record that the loss had no time to settle has no kind. Neither
+has the last of a table without padding once it has ended: the table may have been too small, and
+the next trigger, which ends its aftermath, is not known. So the table must hold all spikes and an
+entry of padding. The trend of a loss that falls fast is soon below anything the run can reach,
+which makes "benign" the most demanding of the four. This is NumPy, for records that lie in memory.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 
 from phenodl.spikes.detect import ring_down
 
@@ -41,11 +45,12 @@ class Aftermath(NamedTuple):
     """The kind of each spike, and the levels that decided it, in decades.
 
     Attributes:
-        kind: place in :data:`KINDS`; -1 for padding, and where the record ends too early.
+        kind: place in :data:`KINDS`; -1 for padding, and where the record, or the table, ends too
+            early.
         base: the level before the spike; NaN for padding.
         expected: by the trend before the spike, at the time of ``after``; NaN where that is.
-        after: the level that the loss came back to; NaN where it did not, or the record ends too
-            early.
+        after: the level that the loss came back to; NaN where it did not, or the record or the
+            table ends too early.
     """
 
     kind: Int[np.ndarray, "*run spike"]
@@ -71,8 +76,9 @@ def aftermath(
 
     Args:
         losses: of the steps 0, 1, 2, ..., as the detector saw them.
-        trigger: step at which each spike is triggered, in order; entries below 0 are padding. These
-            three are from :func:`phenodl.spikes.detect.detect`.
+        trigger: step at which each spike is triggered, in order; entries below 0 are padding, of
+            which there should be one at least, see above. These three are from
+            :func:`phenodl.spikes.detect.detect`.
         peak: step of its highest loss.
         end: step at which it ends, -1 for one that does not.
         b1: decay of the optimizer's first moment, as given to the detector, like the next two.
@@ -89,9 +95,9 @@ def aftermath(
         >>> losses = np.ones(500)
         >>> losses[100:110] = 100.0
         >>> losses[110:] = 0.5
-        >>> found = aftermath(losses, *np.array([[100], [100], [129]]))
-        >>> KINDS[found.kind[0]], found.after.round(2).tolist()
-        ('benign', [-0.3])
+        >>> found = aftermath(losses, *np.array([[100, -1], [100, -1], [129, -1]]))
+        >>> KINDS[found.kind[0]], float(found.after[0].round(2))
+        ('benign', -0.3)
     """
     if min(settle, history) < 1:
         raise ValueError(f"settle and history must be at least 1; they are {settle} and {history}")
@@ -105,19 +111,21 @@ def aftermath(
         lowest = begin + int(np.argmin(level[begin:triggered]))
         base, slope = level[lowest], _slope(level[max(begin, lowest - history) : lowest + 1])
         begin = int(end[place])
-        following = trigger[place + 1] if place + 1 < len(trigger) else -1
+        full = place + 1 == len(trigger)
+        following = -1 if full else trigger[place + 1]
         if begin < 0:
             lost = diverged or len(level) - 1 - peak[place] > settle
             rows.append((CATASTROPHIC if lost else UNKNOWN, base, np.nan, np.nan))
-        elif following < 0 and begin + settle > len(level):
+        elif full:
             rows.append((UNKNOWN, base, np.nan, np.nan))
+        elif following < 0 and begin + settle > len(level):
+            rows.append((CATASTROPHIC if diverged else UNKNOWN, base, np.nan, np.nan))
         else:
             stop = begin + settle if following < 0 else min(begin + settle, following)
             settled = begin + int(np.argmin(level[begin:stop]))
             after, expected = level[settled], base + slope * (settled - lowest)
             rows.append((_judge(after, base, expected, tolerance), base, expected, after))
-    columns = np.array(rows, float).reshape(-1, len(Aftermath._fields)).T
-    return Aftermath(columns[0].astype(int), *columns[1:])
+    return _table(rows, trigger.shape)
 
 
 def aftermath_of_runs(
@@ -136,14 +144,21 @@ def aftermath_of_runs(
     """The same for each run, the arguments with a leading axis of runs.
 
     Returns:
-        Arrays of shape (run, spike).
+        Arrays of shape (run, spike), also where there is none of either.
     """
     rules = {"settle": settle, "history": history, "tolerance": tolerance}
     found = [
-        aftermath(*run, b1=b1, floor=floor, start=start, **rules)
+        np.stack(aftermath(*run, b1=b1, floor=floor, start=start, **rules), axis=-1)
         for run in zip(losses, trigger, peak, end, strict=True)
     ]
-    return Aftermath(*(np.stack(column) for column in zip(*found, strict=True)))
+    return _table(found, trigger.shape)
+
+
+def _table(rows: Sequence[ArrayLike], shape: tuple[int, ...]) -> Aftermath:
+    """From a row of four numbers for each spike."""
+    table = np.array(rows, float).reshape(*shape, len(Aftermath._fields))
+    kind, *levels = np.moveaxis(table, -1, 0)
+    return Aftermath(kind.astype(int), *levels)
 
 
 def _level(losses: Float[np.ndarray, " steps"], window: int, floor: float) -> Level:

@@ -13,6 +13,7 @@ from phenodl.optim import adam
 from phenodl.optim.adam import LearningRate, Scalar
 from phenodl.protocol import Params
 from phenodl.spikes import curvatures
+from phenodl.spikes.snapshots import snapshot
 
 
 class Report(NamedTuple):
@@ -122,7 +123,7 @@ def monitor(
         return loss(params, batch)
 
     _, grads, hvp = linearize(function, params)
-    now = curvatures.snapshot(opt_state, settings, grads)
+    now = snapshot(opt_state, settings, grads)
     start = cold_start(params) if start is None else start
     if products == 0:
         lambda_max, residual, alignment, vector = jnp.nan, jnp.nan, jnp.nan, start

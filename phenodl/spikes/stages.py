@@ -16,7 +16,8 @@ lists has six borders, each the first step of the stage after it:
                 value between the crossing (without one, the trigger) and the peak.
     back        the *decay of the loss* begins at the first step since the growth began (without
                 growth, since the crossing) at which the alarm is over: the curvature is back under
-                its threshold.
+                its threshold. Of a run that diverges it never is: a curvature that is not finite to
+                the end of the record did not come back.
     end         the detector's: the loss has lost half of its rise in decades.
 
 A border that never comes is -1, and so are the durations that it bounds; the others never decrease
@@ -99,7 +100,8 @@ def stages(
             three are from :func:`phenodl.spikes.detect.detect`.
         peak: step of its highest loss.
         end: step at which it ends, -1 for one that does not.
-        curvature: a preconditioned curvature; NaN, where it was not measured, is not above.
+        curvature: a preconditioned curvature; NaN, where it was not measured, is not above, and
+            to the end of the record it is not back either.
         threshold: what the curvature must stay below, 2/η.
         squared_gradient: g² summed over some or all parameters.
         second_moment: v̂ summed over the same ones.
@@ -136,7 +138,7 @@ def stages(
             squared_gradient, second_moment, ratio, since=start, lasting=lasting
         )
         growth = _growth(second_moment, latest, int(highest))
-        quiet = -1 if crossing < 0 else _quiet(alarm, start, max(crossing, growth))
+        quiet = -1 if crossing < 0 else _quiet(curvature, alarm, start, max(crossing, growth))
         final = over if over >= 0 else len(curvature) - 1
         rows.append(
             [
@@ -169,7 +171,7 @@ def stages_of_runs(
     """The same for each run, the arguments with a leading axis of runs.
 
     Returns:
-        Arrays of shape (run, spike).
+        Arrays of shape (run, spike), also where there is none of either.
     """
     signals = {
         "curvature": curvature,
@@ -179,10 +181,11 @@ def stages_of_runs(
     }
     rules = {"ratio": ratio, "lasting": lasting, "gap": gap, "horizon": horizon}
     found = [
-        stages(*spikes, **{name: each[run] for name, each in signals.items()}, **rules)
+        stages(*spikes, **{name: each[run] for name, each in signals.items()}, **rules).borders
         for run, spikes in enumerate(zip(trigger, peak, end, strict=True))
     ]
-    return Stages(*(np.stack(column) for column in zip(*found, strict=True)))
+    borders = np.array(found, int).reshape(*trigger.shape, len(Stages._fields))
+    return Stages(*np.moveaxis(borders, -1, 0))
 
 
 def _growth(second_moment: Signal, first: int, last: int) -> int:
@@ -192,7 +195,12 @@ def _growth(second_moment: Signal, first: int, last: int) -> int:
     return last - after + 1 if after > 0 else -1
 
 
-def _quiet(alarm: alarms.Alarms, start: int, since: int) -> int:
-    """The first step from ``since`` on in no alarm, where the alarms count from ``start``."""
+def _quiet(curvature: Signal, alarm: alarms.Alarms, start: int, since: int) -> int:
+    """The first step from ``since`` on in no alarm, where the alarms count from ``start``.
+
+    Returns:
+        -1 if the curvature is never finite again.
+    """
     inside = (start + alarm.first <= since) & (since <= start + alarm.last)
-    return start + int(alarm.last[inside][0]) + 1 if inside.any() else since
+    quiet = start + int(alarm.last[inside][0]) + 1 if inside.any() else since
+    return quiet if np.isfinite(curvature[quiet:]).any() else -1

@@ -3,6 +3,9 @@
 g and D are those of the whole step; the Hessian alone is averaged over fewer examples. A quadratic
 form is linear in the Hessian, so that its mean over micro-batches drawn at random is an unbiased
 estimate, and their spread tells its error.
+
+Every array of the batch needs the examples on its leading axis. Where they are on another one, as
+the images of :mod:`phenodl.models.cnn` are on the last, the batch cannot be parted so.
 """
 
 import functools
@@ -14,7 +17,8 @@ from jaxtyping import Array, Float, Key, PyTree
 from phenodl.microbatch import BatchLoss, micro_batches
 from phenodl.optim import adam
 from phenodl.protocol import Params, Probe, View
-from phenodl.spikes.curvatures import Quotient, Settings, directional, refuse_blocks, snapshot
+from phenodl.spikes.curvatures import Quotient, directional
+from phenodl.spikes.snapshots import Settings, refuse_blocks, snapshot
 
 
 def subset_probe(

@@ -111,5 +111,7 @@ def first_met(
 
 def _trailing(values: np.ndarray, width: int) -> np.ndarray:
     """Each step's last ``width`` values along a new axis, zeros (or False) before the first."""
-    padding = [(0, 0)] * (values.ndim - 1) + [(width - 1, 0)]
-    return np.lib.stride_tricks.sliding_window_view(np.pad(values, padding), width, axis=-1)
+    # One more than the first step needs: a record of no steps has room for a window, too.
+    padding = [(0, 0)] * (values.ndim - 1) + [(width, 0)]
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, padding), width, axis=-1)
+    return windows[..., 1:, :]

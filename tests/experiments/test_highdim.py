@@ -12,7 +12,7 @@ from experiments.spikes.highdim.config import DEEP, EXPERIMENT, FREQUENT, Config
 from phenodl.data.functions import quadratic_target
 
 SHORT = Config(
-    deep=dataclasses.replace(DEEP, seeds=2, width=3, steps=100, products=1),
+    deep=dataclasses.replace(DEEP, seeds=2, width=3, steps=100, products=2),
     frequent=dataclasses.replace(FREQUENT, seeds=3, width=2, steps=120),
     dimension=4,
     points=12,
@@ -137,7 +137,14 @@ def test_bad_configurations_name_their_field(field, value):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("seeds", 0), ("width", 0), ("steps", 99), ("target_seed", -1), ("products", -1)],
+    [
+        ("seeds", 0),
+        ("width", 0),
+        ("steps", 99),
+        ("target_seed", -1),
+        ("products", -1),
+        ("products", 1),
+    ],
 )
 def test_bad_trainings_name_their_field(field, value):
     with pytest.raises(ValueError, match=f"^{field} must be"):
@@ -145,7 +152,7 @@ def test_bad_trainings_name_their_field(field, value):
 
 
 def test_the_deep_runs_need_the_largest_eigenvalue():
-    with pytest.raises(ValueError, match=r"^deep\.products must be at least 1"):
+    with pytest.raises(ValueError, match=r"^deep\.products must be at least 2"):
         Config(deep=dataclasses.replace(DEEP, products=0))
 
 

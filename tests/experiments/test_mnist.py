@@ -8,7 +8,7 @@ from experiments.errors import UserError
 from experiments.spikes.mnist import run
 from experiments.spikes.mnist.config import EXPERIMENT, Config
 
-TINY = {"seeds": 2, "images": 6, "steps": 100, "products": 1, "every": 50, "shifts": 2, "window": 7}
+TINY = {"seeds": 2, "images": 6, "steps": 100, "products": 2, "every": 50, "shifts": 2, "window": 7}
 
 
 def cifar_folder(tmp_path, count):

@@ -9,7 +9,7 @@ from experiments.spikes.sine import run
 from experiments.spikes.sine.config import EXPERIMENT, Config
 from phenodl.spikes import decoupling
 
-SHORT = Config(seeds=2, width=4, points=20, steps=110, products=1, shifts=3)
+SHORT = Config(seeds=2, width=4, points=20, steps=110, products=2, shifts=3)
 SEEDS, STEPS, LIMIT, GAP = 5, 800, 200.0, 400
 
 

@@ -76,6 +76,14 @@ def test_divergence_is_catastrophic_at_once():
     assert names(result) == ["catastrophic"]
 
 
+def test_a_loss_that_is_lost_before_it_settled_is_catastrophic():
+    (trigger, peak, end), _, _ = found(curve())
+    for delay, kind in ((199, "catastrophic"), (200, "neutral")):
+        losses = 10.0 ** curve()
+        losses[end[0, 0] + delay :] = np.nan
+        assert names(aftermath_of_runs(losses[None], trigger[:1], peak[:1], end[:1])) == [kind]
+
+
 def test_the_end_of_the_record_leaves_the_question_open():
     (trigger, peak, end), _, _ = found(curve(), curve(back=False))
     losses = 10.0 ** curve()
@@ -99,11 +107,86 @@ def test_a_second_spike_cuts_the_first_ones_aftermath_short():
     np.testing.assert_allclose(result.after[0, :2], [0.5, -0.5], atol=1e-12)
 
 
+def test_a_table_without_padding_leaves_its_last_spike_open():
+    """What follows the first of these two spikes would look like its own gain."""
+    logs = np.zeros(STEPS)
+    logs[300:310] = 2.0
+    logs[310:] = 0.5
+    logs[360:370] = 2.5
+    logs[370:] = -1.0
+    table, _, whole = found(logs)
+    assert names(whole) == ["malignant"]
+    for room, kinds in ((1, [-1]), (2, [2, -1])):
+        result = aftermath(10.0**logs, *(column[0, :room] for column in table))
+        assert result.kind.tolist() == kinds
+        assert np.isnan([result.after[-1], result.expected[-1]]).all()
+    lost = 10.0 ** np.where(np.arange(STEPS) < 365, logs, np.inf)
+    trigger, peak, _ = (column[0, 1:2] for column in table)
+    assert KINDS[aftermath(lost, trigger, peak, np.array([-1])).kind[0]] == "catastrophic"
+
+
 def test_the_floor_of_the_loss_is_subtracted():
     losses = 10.0 ** curve(shift=-0.3)
-    (trigger, peak, end), _, expected = found(curve(shift=-0.3))
-    result = aftermath(losses + 0.7, trigger[0], peak[0], end[0], floor=0.7)
-    np.testing.assert_allclose(result, [column[0] for column in expected], rtol=1e-9)
+    table, _, expected = found(curve(shift=-0.3))
+    result = aftermath_of_runs(losses[None] + 0.7, *table, floor=0.7)
+    np.testing.assert_allclose(result, expected, rtol=1e-9)
+
+
+def test_the_trend_is_laid_through_the_history_alone():
+    """A loss that falls fast and, for the last 60 steps before the spike, slowly."""
+    bend = curve() + 0.009 * np.maximum(240 - np.arange(STEPS), 0)
+    bend[340:] -= 0.3
+    (_, _, end), _, short = found(bend, history=30)
+    line = -0.001 * (end[0, 0] + 199 - 19)
+    np.testing.assert_allclose(short.expected[0, 0], line, atol=1e-9)
+    *_, long = found(bend, history=200)
+    # The level is the loss of 19 steps ago; its lowest is that of step 299.
+    level = bend[280 - 200 : 280 + 1]
+    ahead = np.arange(len(level)) - np.arange(len(level)).mean()
+    slope = (ahead * level).sum() / (ahead**2).sum()
+    assert slope < -0.002
+    np.testing.assert_allclose(
+        long.expected[0, 0], bend[280] + slope * (end[0, 0] + 199 - 299), atol=1e-9
+    )
+    assert names(short) + names(long) == ["benign", "neutral"]
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "kinds"),
+    [
+        (0.25, ["benign", "malignant"]),
+        (0.32, ["neutral", "malignant"]),
+        (0.4, ["neutral", "neutral"]),
+    ],
+)
+def test_levels_within_the_tolerance_are_the_same(tolerance, kinds):
+    *_, result = found(curve(shift=-0.3), curve(shift=0.6), tolerance=tolerance)
+    assert 0.32 < result.after[1, 0] - result.base[1, 0] < 0.4
+    assert names(result) == kinds
+
+
+def test_the_level_looks_back_as_far_as_b1_says():
+    for b1, window in ((0.9, 20), (0.5, 4)):
+        (*_, end), _, result = found(curve(), b1=b1, settle=100)
+        before, after = 299 - (window - 1), end[0, 0] + 99 - (window - 1)
+        np.testing.assert_allclose(result.base[0, 0], -0.001 * before, atol=1e-9)
+        np.testing.assert_allclose(result.after[0, 0], -0.001 * after, atol=1e-9)
+
+
+def test_what_was_before_the_start_is_forgotten():
+    dip = curve()
+    dip[10:40] = -2.0
+    for start, base, kind in ((50, dip[280], "neutral"), (0, -2.0, "malignant")):
+        *_, result = found(dip, start=start)
+        assert result.base[0, 0] == pytest.approx(base, abs=1e-9)
+        assert names(result) == [kind]
+
+
+@pytest.mark.parametrize(("runs", "spikes"), [(0, 3), (2, 0), (0, 0)])
+def test_no_runs_and_no_spikes(runs, spikes):
+    result = aftermath_of_runs(np.ones((runs, 99)), *np.zeros((3, runs, spikes), int))
+    assert [column.shape for column in result] == [(runs, spikes)] * 4
+    assert result.kind.dtype.kind == "i"
 
 
 def test_bad_windows_are_named():

@@ -81,22 +81,27 @@ def test_the_second_stage_ends_when_b2_to_the_t_says_so(b2, crossing):
 STEPS = np.arange(200)
 
 
-def by_hand(trigger=100, peak=110, end=150, above=((90, 112),), quiet=(40, 105), lowest=104):
-    """A spike whose curvature, g² and v̂ do as they are told."""
-    curvature = np.full(200, 1.0)
+def by_hand(
+    end=150, above=((90, 112),), quiet=((40, 105),), low=0.0, lowest=104, lost=200, **rules
+):
+    """A spike from step 100, highest at 110, whose curvature, g² and v̂ do as they are told."""
+    curvature, squares = np.ones((2, 200))
     for first, last in above:
         curvature[first : last + 1] = 3.0
-    return (
-        stages(
-            *np.array([[trigger], [peak], [end]]),
-            curvature=curvature,
-            threshold=np.full(200, 2.0),
-            squared_gradient=np.where(np.isin(STEPS, range(*quiet)), 0.0, 1.0),
-            second_moment=1 + abs(STEPS - lowest) / 200,
-        )
-        .borders[0]
-        .tolist()
+    for first, last in quiet:
+        squares[first:last] = low
+    second = 1 + abs(STEPS - lowest) / 200
+    for signal in (curvature, squares, second):
+        signal[lost:] = np.nan
+    found = stages_of_runs(
+        *np.array([[[100]], [[110]], [[end]]]),
+        curvature=curvature[None],
+        threshold=np.full((1, 200), 2.0),
+        squared_gradient=squares[None],
+        second_moment=second[None],
+        **rules,
     )
+    return found.borders[0, 0].tolist()
 
 
 def test_borders_by_hand():
@@ -116,15 +121,36 @@ def test_an_alarm_that_is_over_before_v_grows_leaves_no_fourth_stage():
     ("changes", "expected"),
     [
         ({"above": []}, [0, 40, -1, 105, -1, 150]),  # nothing announced the spike
-        ({"quiet": (95, 100)}, [0, -1, 90, 105, 113, 150]),  # g² is large until the crossing
+        ({"quiet": [(95, 100)]}, [0, -1, 90, 105, 113, 150]),  # g² is large until the crossing
         ({"lowest": 130}, [0, 40, 90, -1, 113, 150]),  # v̂ falls beyond the peak
         ({"above": [(90, 199)]}, [0, 40, 90, 105, -1, 150]),  # the curvature stays
         ({"end": -1}, [0, 40, 90, 105, 113, -1]),
+        ({"end": -1, "above": [(90, 199)], "lost": 120}, [0, 40, 90, 105, -1, -1]),  # divergence
+        ({"end": -1, "lost": 115}, [0, 40, 90, 105, 113, -1]),  # the same after the return
     ],
-    ids=["no-crossing", "no-decay", "no-growth", "no-return", "no-end"],
+    ids=["no-crossing", "no-decay", "no-growth", "no-return", "no-end", "lost", "lost-later"],
 )
 def test_what_never_comes_is_minus_one(changes, expected):
     assert by_hand(**changes) == expected
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ({"ratio": 0.5, "low": 0.3}, [0, 40, 90, 105, 113, 150]),
+        ({"ratio": 0.1, "low": 0.3}, [0, -1, 90, 105, 113, 150]),
+        ({"lasting": 5, "quiet": [(20, 25), (40, 105)]}, [0, 20, 90, 105, 113, 150]),
+        ({"lasting": 6, "quiet": [(20, 25), (40, 105)]}, [0, 40, 90, 105, 113, 150]),
+        ({"gap": 6, "above": [(85, 88), (95, 112)]}, [0, 40, 85, 105, 113, 150]),
+        ({"gap": 5, "above": [(85, 88), (95, 112)]}, [0, 40, 95, 105, 113, 150]),
+        ({"horizon": 35, "above": [(60, 65)]}, [0, 40, 60, 105, 105, 150]),
+        ({"horizon": 34, "above": [(60, 65)]}, [0, 40, -1, 105, -1, 150]),
+        ({"horizon": 24, "above": [(70, 75)]}, [0, 40, -1, 105, -1, 150]),
+    ],
+    ids=str,
+)
+def test_each_rule_moves_its_border(rules, expected):
+    assert by_hand(**rules) == expected
 
 
 def test_durations_need_both_borders():
@@ -133,7 +159,8 @@ def test_durations_need_both_borders():
 
 
 def test_steps_not_measured_are_not_above():
-    curvature = np.where((STEPS >= 90) & (STEPS < 120) & (STEPS % 5 == 0), 3.0, np.nan)
+    curvature = np.where((STEPS >= 90) & (STEPS < 120), 3.0, 1.0)
+    curvature[STEPS % 5 > 0] = np.nan
     rest = {name: np.ones(200) for name in ("squared_gradient", "second_moment")}
     found = stages(
         *np.array([[100], [110], [150]]), curvature=curvature, threshold=np.full(200, 2.0), **rest
@@ -167,3 +194,13 @@ def test_many_runs_are_each_by_itself():
     for run, b2 in enumerate(b2s):
         alone = stages(*spikes(b2), **signals(b2))
         np.testing.assert_array_equal(together.borders[run], alone.borders)
+
+
+@pytest.mark.parametrize(("runs", "count"), [(0, 3), (2, 0), (0, 0)])
+def test_no_runs_and_no_spikes(runs, count):
+    names = ("curvature", "threshold", "squared_gradient", "second_moment")
+    found = stages_of_runs(
+        *np.zeros((3, runs, count), int), **{name: np.ones((runs, 9)) for name in names}
+    )
+    assert found.durations.shape == (runs, count, 5)
+    assert found.crossing.dtype.kind == "i"

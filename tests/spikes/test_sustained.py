@@ -70,6 +70,13 @@ def test_first_met_against_a_loop():
         assert found[run, spike] == next((at for at in steps if met[run, at]), -1)
 
 
+@pytest.mark.parametrize("width", [1, 10])
+def test_a_record_of_no_steps(width):
+    signal = np.zeros((2, 0))
+    assert trailing_mean(signal, width).shape == (2, 0)
+    assert above(signal, 2.0, width=width, consecutive=3).shape == (2, 0)
+
+
 def test_infinite_curvature_is_above():
     signal = np.array([1.0, np.inf, 1.0, 1.0])
     assert above(signal, 2.0, width=2).tolist() == [False, True, True, False]
