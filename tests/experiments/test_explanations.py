@@ -10,8 +10,8 @@ import pytest
 from recorders import InMemory
 
 from experiments.config import Adam
+from experiments.spikes.branches import Approaches, approaches
 from experiments.spikes.explanations import ledger, run
-from experiments.spikes.explanations.branches import Approaches, approaches
 from experiments.spikes.explanations.config import EXPERIMENT, Config, Network
 from experiments.spikes.explanations.counterfactual import NAMES, eigenvalues_probe
 from experiments.spikes.explanations.outcome import Growth

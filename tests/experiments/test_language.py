@@ -28,7 +28,7 @@ def short():
     return recorder.results
 
 
-def made_up(seeds=3, false_alarm=False):
+def made_up(seeds=5, false_alarm=False):
     """Runs that rise by 1.5 decades at step 300; B crosses 20 steps before, the norm 10.
 
     v decays by the factor .999 all the time.
@@ -60,7 +60,7 @@ def made_up(seeds=3, false_alarm=False):
     calm = (floor + 10 ** (-step / 500.0)).astype(np.float32)
     others = xr.Dataset(
         {"loss": (("seed", "b2", "step"), np.tile(calm, (2, 2, 1)))},
-        {"seed": np.arange(2), "b2": np.float32([0.99, 0.95]), "step": step},
+        {"seed": np.arange(2), "b2": np.array([0.99, 0.95], np.float32), "step": step},
     )
     return {"adam": runs, "other-decays": others}
 
@@ -73,13 +73,14 @@ def test_made_up_runs_score_as_they_were_made():
     analysis = run.analyze(Config(shifts=20), made_up())
     claims = claims_of(analysis)
     assert claims["decay"].measured < 1e-6
-    assert claims["spikes"].measured == pytest.approx(1.5, abs=0.1)
+    for name in ("spikes", "b-foretells", "gradient-foretells"):
+        assert (claims[name].measured, claims[name].n) == (1, 5)
     # A mean over 10 steps passes its threshold at the first of them that is high enough.
     lead_b, lead_norm = claims["b-lead"].measured, claims["gradient-lead"].measured
     assert lead_b == pytest.approx(20, abs=2)
     assert lead_norm == pytest.approx(10, abs=2)
     assert claims["b-false"].measured == claims["gradient-false"].measured == 0
-    assert claims["b2-0.95"].measured == claims["b2-0.99"].measured == claims["spikes"].measured
+    assert claims["b2-0.95"].measured == claims["b2-0.99"].measured == pytest.approx(1.5, abs=0.1)
     assert {claim.verdict for claim in claims.values()} == {"holds"}
     for figure in analysis.figures.values():
         figure.draw_without_rendering()
@@ -87,8 +88,10 @@ def test_made_up_runs_score_as_they_were_made():
 
 def test_false_alarms_are_counted():
     analysis = run.analyze(Config(shifts=2), made_up(false_alarm=True))
-    claim = claims_of(analysis)["b-false"]
-    assert (claim.measured, claim.verdict) == (1, "fails")
+    claims = claims_of(analysis)
+    assert (claims["b-false"].measured, claims["b-false"].verdict) == (1, "fails")
+    assert claims["b-foretells"].measured == 0
+    assert claims["gradient-foretells"].measured == 1
 
 
 def test_records_are_those_of_a_training_that_learns(short):
@@ -172,15 +175,30 @@ def test_over_median_compares_with_the_recent_past():
         ("batch_size", 33),
         ("micro_batches", 3),
         ("smoothing", 1.0),
-        ("steps", 99),
-        ("other_seeds", 4),
-        ("other_b2", (1.5,)),
+        ("steps", 0),
+        ("other_seeds", 6),
         ("sequences", 0),
     ],
 )
 def test_bad_configurations_name_their_field(field, value):
     with pytest.raises(ValueError, match=f"^{field} must be"):
         Config(**{field: value})
+
+
+@pytest.mark.parametrize("decays", [(1.5,), (0.99, 0.99), (0.999, 0.95)])
+def test_other_decays_are_others(decays):
+    with pytest.raises(ValueError, match=r"^other_b2 must be"):
+        Config(other_seeds=1, other_b2=decays)
+
+
+@pytest.mark.parametrize("steps", [1, 40])
+def test_a_record_that_ends_before_the_detector_starts_determines_nothing(short, steps):
+    cut = {name: part.isel(step=slice(steps)) for name, part in short.items()}
+    cut["adam"] = cut["adam"].isel(step_2=slice(-(-steps // 2)))
+    analysis = run.analyze(dataclasses.replace(SHORT, steps=steps), cut)
+    assert {claim.verdict for claim in analysis.claims} == {"undetermined"}
+    for figure in analysis.figures.values():
+        figure.draw_without_rendering()
 
 
 def test_quick_and_paper_train_the_same_network():

@@ -67,6 +67,32 @@ def test_made_up_spikes_are_scored_as_they_were_made(monkeypatch):
     # With g² = fall the recursion gives v = fall + (v - fall) b2^t: it falls slower than b2.
     assert 0 < claims["decay"].measured < 0.1
     assert claims["b-auc"].verdict == "holds"
+    assert claims["before-trigger-chance"].measured == 1
+
+
+def test_a_signal_that_always_warns_is_no_better_than_chance():
+    runs = made_up()
+    runs["curvature_b"] = xr.full_like(runs.curvature_b, 2 * LIMIT)
+    high = measure.high_only(find_spikes(runs.loss, 0.3, 0.9, floor=FLOOR, width=10), 1.0)
+    claims = {claim.id.split("/")[1]: claim for claim in run.spike_claims(Config(), runs, high)}
+    assert claims["before-trigger"].measured == 1
+    gain = claims["before-trigger-chance"]
+    assert (gain.measured, gain.verdict, gain.n) == (0, "fails", SEEDS)
+
+
+def test_chance_is_that_of_the_steps_away_from_spikes():
+    runs = made_up()
+    signal = np.full((SEEDS, STEPS // 2), LIMIT / 4)
+    signal[:, 35] = 100 * LIMIT  # steps 70 and 71; the mean of five stays high until step 79
+    runs["curvature_b"] = (("seed", "step_2"), signal)
+    spikes = find_spikes(runs.loss, 0.3, 0.9, floor=FLOOR, width=10)
+    calm = [  # with room for a horizon on both sides
+        *range(150, int(spikes.trigger[0, 0]) - 100),
+        *range(int(spikes.end[0, 0]) + 101, STEPS),
+    ]
+    expected = np.mean([at - 100 <= 79 for at in calm])
+    assert 0 < expected < 1
+    assert measure.by_chance(runs, spikes, 0.5) == pytest.approx(expected)
 
 
 def test_a_late_warning_and_a_low_spike_do_not_count(monkeypatch):

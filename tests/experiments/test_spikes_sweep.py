@@ -9,8 +9,8 @@ import xarray as xr
 import phenodl
 from experiments.spikes.measurements import ADAM
 from experiments.spikes.sweep import figures, run
-from experiments.spikes.sweep.config import Config
-from experiments.spikes.sweep.measure import POINTS, sized_loss, sized_problem, spikes_probe, units
+from experiments.spikes.sweep.config import POINTS, Config
+from experiments.spikes.sweep.measure import sized_loss, sized_problem, spikes_probe, units
 from phenodl import probes, sweep, training
 from phenodl.data.functions import sine_mixture
 from phenodl.models import mlp
@@ -136,6 +136,12 @@ def test_a_measurement_that_does_not_change_has_no_trend():
         ("batches", (101,)),
         ("widths", (0,)),
         ("depths", ()),
+        ("learning_rates", (0.01, 0.01)),
+        ("learning_rates", (0.02, 0.05)),
+        ("b2s", (0.999, 0.99, 0.9)),
+        ("b2s", (0.9, 0.999)),
+        ("batches", (25, 50)),
+        ("widths", (5, 10)),
     ],
 )
 def test_bad_configurations_name_their_field(field, value):

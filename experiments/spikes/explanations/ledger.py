@@ -76,11 +76,11 @@ def arm_claims(name: str, found: Outcome) -> list[Claim]:
     return [
         share_claim(
             f"{EXPERIMENT.name}/{name}-frozen",
-            f"{name}: with D kept as at the trough the spike comes all the same, in the time in "
-            "which the control's comes and goes: share of seeds",
+            f"{name}: with D kept as at the trough no spike comes in the time in which the "
+            "control's comes and goes: share of seeds",
             f"{SPIKE}, the preconditioner makes the spike",
-            branches.spiked[frozen],
-            Target("<", 0.25),
+            ~branches.spiked[frozen],
+            Target(">", 0.75),
         ),
         share_claim(
             f"{EXPERIMENT.name}/{name}-decaying",

@@ -7,7 +7,8 @@ import xarray as xr
 from jaxtyping import Bool, Float, Int
 
 from experiments.config import Adam
-from experiments.spikes.explanations.branches import ARMS, Approaches
+from experiments.spikes.branches import Approaches
+from experiments.spikes.explanations.branches import ARMS
 from experiments.spikes.explanations.config import Config
 from experiments.spikes.scores import find_spikes
 

@@ -15,18 +15,20 @@ import xarray as xr
 
 from experiments.experiment import Analysis
 from experiments.recorder import Recorder
+from experiments.spikes.branches import Approaches, approaches
 from experiments.spikes.explanations import figures, ledger
-from experiments.spikes.explanations.branches import ARMS, Approaches, approaches, branched
+from experiments.spikes.explanations.branches import ARMS, branched
 from experiments.spikes.explanations.config import Config
 from experiments.spikes.explanations.counterfactual import eigenvalues_probe
 from experiments.spikes.explanations.networks import METHOD, network, problem, with_data
 from experiments.spikes.explanations.outcome import outcome
 from experiments.spikes.scores import find_spikes
 from phenodl import probes, sweep
+from phenodl.compiler import QUICKLY
 from phenodl.protocol import Layout
 from phenodl.spikes import curvatures
 
-LAYOUT = Layout(width=8, blocks=2)
+LAYOUT = Layout(width=8, blocks=2, compiler_options=QUICKLY)
 """Of every training: rounding depends on it, and arms have to agree with the control."""
 
 

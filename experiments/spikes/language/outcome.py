@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.lib.stride_tricks import sliding_window_view
 
 from experiments.spikes.language.config import Config
@@ -104,6 +104,17 @@ def first_leads(found: Foresight, spikes: Spikes) -> Float[np.ndarray, " seed"]:
     """Steps from alarm to trigger of each run's first spike; -1 unforeseen, NaN without a spike."""
     leads = np.where(np.isnan(found.leads[:, 0]), -1.0, found.leads[:, 0])
     return np.where(spikes.trigger[:, 0] >= 0, leads, np.nan)
+
+
+def foretold(found: Foresight, spikes: Spikes, height: float) -> Bool[np.ndarray, " high"]:
+    """Whether an alarm precedes the first spike of so many decades, and no alarm of the run lies.
+
+    One entry per run that has such a spike.
+    """
+    high = (spikes.trigger >= 0) & (spikes.height >= height)
+    seed = np.flatnonzero(high.any(axis=1))
+    first = high[seed].argmax(axis=1)
+    return (found.leads[seed, first] > 0) & (found.counts.false[seed] == 0)
 
 
 def seed_rows(outcome: Outcome, seeds: np.ndarray) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+import jax
 import xarray as xr
 
 from experiments.experiment import Analysis
@@ -14,12 +15,13 @@ from experiments.spikes.language.config import Config
 from experiments.spikes.language.task import load, problem, runs
 from experiments.spikes.measurements import ADAM, measurements
 from phenodl import probes
+from phenodl.compiler import QUICKLY
 from phenodl.footprint import describe, footprint
 from phenodl.models import decoder
 from phenodl.protocol import Layout
 from phenodl.spikes.decoupling import layer_names
 
-LAYOUT = Layout(width=1)
+LAYOUT = Layout(width=1, compiler_options=QUICKLY)
 
 WORTH_ANNOUNCING = 10_000_000
 """Parameters from which on memory and work are told before the training starts: to know them, the
@@ -34,7 +36,13 @@ def train(config: Config, recorder: Recorder) -> None:
         f"{task.text.name}: {len(task.text.tokens)} bytes, {len(task.text.vocabulary)} different"
         f" ones; {decoder.parameter_count(task.sizes):,} parameters"
     )
-    how = {"steps": config.steps, "chunk": math.ceil(config.steps / 4), "layout": LAYOUT}
+    how = {
+        "steps": config.steps,
+        "chunk": math.ceil(config.steps / 4),
+        "layout": LAYOUT,
+        # A device without a run would hold the state of a padding one.
+        "devices": jax.local_devices()[: config.seeds],
+    }
     measured = measurements(quotients=["curvature_b"], products=0, every=config.every)
     seeds = runs(config, config.seeds)
     if decoder.parameter_count(task.sizes) >= WORTH_ANNOUNCING:

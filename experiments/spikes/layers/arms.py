@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float, Int
 
-from experiments.spikes.explanations.branches import approaches
+from experiments.spikes.branches import approaches
 from experiments.spikes.layers.config import Config
 from experiments.spikes.scores import each_step, find_spikes
 from phenodl.optim import interventions

@@ -13,10 +13,11 @@ from experiments.claims import Claim, Target, bootstrap_claim, share_claim
 from experiments.experiment import Analysis
 from experiments.recorder import Recorder
 from experiments.spikes.layers import figures
-from experiments.spikes.layers.arms import ARMS, Spike, branched, chosen_spike, spiked
+from experiments.spikes.layers.arms import ARMS, PATIENCE, Spike, branched, chosen_spike, spiked
 from experiments.spikes.layers.config import EXPERIMENT, Config
 from experiments.spikes.measurements import SPIKE
 from phenodl import probes, sweep, training
+from phenodl.compiler import QUICKLY
 from phenodl.data.functions import sine_mixture
 from phenodl.models import mlp
 from phenodl.optim import adam, interventions
@@ -26,7 +27,7 @@ from phenodl.spikes.decoupling import moments_probe
 
 NAME = EXPERIMENT.name
 TALK = "talk on SPIKE: gradients in certain layers become small"
-LAYOUT = Layout(width=8, blocks=2)
+LAYOUT = Layout(width=8, blocks=2, compiler_options=QUICKLY)
 """Of both trainings: rounding depends on it, and arms have to agree with their control."""
 
 
@@ -124,28 +125,31 @@ def claims(spike: Spike, seen: np.ndarray) -> list[Claim]:
             Target(">=", 0.75),
             expected="fails",
         ),
+        # Of unseen seeds 10 of 14 and 19 of 31: too few to tell the share from a half.
         share_claim(
             f"{NAME}/heaviest",
-            "With v̂ kept in the layer that holds most of the eigenvector, the spike comes "
-            "within 1.5 times the time: share of spikes",
+            "With v̂ kept in the layer that holds most of the eigenvector, the spike does not come "
+            f"within {PATIENCE:g} times the control's way from trough to trigger: share of spikes",
             f"{TALK}; here for the layer of the eigenvector",
-            share["heaviest"],
-            Target("<", 0.5),
+            ~share["heaviest"],
+            Target(">", 0.5),
+            expected="undetermined",
         ),
         share_claim(
             f"{NAME}/others",
-            "With v̂ kept in all other layers, it comes within 1.5 times the time: share of spikes",
+            f"With v̂ kept in all other layers, it comes within {PATIENCE:g} times that time: share "
+            "of spikes",
             f"{TALK}; here for the layers besides that of the eigenvector",
             share["others"],
             Target(">", 0.5),
         ),
         share_claim(
             f"{NAME}/earliest",
-            "With v̂ kept in the layer that decoupled first, the spike comes within 1.5 times "
-            "the time: share of spikes",
+            "With v̂ kept in the layer that decoupled first, the spike does not come within "
+            f"{PATIENCE:g} times that time: share of spikes",
             TALK,
-            share["earliest"],
-            Target("<", 0.25),
+            ~share["earliest"],
+            Target(">", 0.75),
             expected="fails",
         ),
     ]

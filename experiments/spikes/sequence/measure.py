@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from numpy.lib.stride_tricks import sliding_window_view
 
 from experiments.spikes.scores import START, WINDOW, each_step
 from phenodl.spikes import decoupling, sustained
@@ -63,11 +64,37 @@ def leads(
         event: its step, trigger or peak; entries below 0 are padding.
         share: of the threshold.
     """
-    curve = each_step(runs, SIGNAL, WINDOW)
-    met = curve > share * runs.threshold.transpose("seed", "step").values
+    met = warned(runs, share)
     since = np.maximum(np.asarray(spikes.trigger) - HORIZON, START)
     first = sustained.first_met(met, event, since)
     return np.where(first < 0, np.nan, event - first)[event >= 0]
+
+
+def by_chance(runs: xr.Dataset, spikes: Spikes, share: float) -> Float[np.ndarray, " seed"]:
+    """The share of shifted triggers with a warning in the steps before, all shifts of each seed.
+
+    A trigger is shifted to every step whose :data:`HORIZON` neither reaches the detector's start
+    nor meets a spike or the horizon of one; NaN where there is no such step.
+
+    Args:
+        runs: with the signal and ``threshold``.
+        spikes: of the runs.
+        share: of the threshold.
+    """
+    recently = sliding_window_view(warned(runs, share), HORIZON + 1, axis=1).any(axis=-1)
+    steps = np.arange(HORIZON, runs.sizes["step"])
+    trigger, end = (np.asarray(at)[..., None] for at in (spikes.trigger, spikes.end))
+    end = np.where(end < 0, runs.sizes["step"], end)
+    apart = (trigger < 0) | (steps < trigger - HORIZON) | (steps - HORIZON > end)
+    calm = apart.all(axis=1) & (steps >= START + HORIZON)
+    number = calm.sum(axis=1)
+    return np.where(number, (recently & calm).sum(axis=1) / np.maximum(number, 1), np.nan)
+
+
+def warned(runs: xr.Dataset, share: float) -> Bool[np.ndarray, "seed step"]:
+    """Whether the mean of the signal over 10 steps is above a share of its threshold."""
+    curve = each_step(runs, SIGNAL, WINDOW)
+    return curve > share * runs.threshold.transpose("seed", "step").values
 
 
 def stage_two_decays(runs: xr.Dataset, spikes: Spikes, found: Stages, b2: float) -> Decays:

@@ -7,13 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from experiments.spikes.sweep.config import POINTS
 from phenodl.data.functions import sine_mixture
 from phenodl.models import mlp
 from phenodl.protocol import Data, Hyper, Params, Probe, Problem, View
 from phenodl.spikes import detect
-
-POINTS = 100
-"""Of the function, evenly spaced."""
 
 
 class Tally(NamedTuple):

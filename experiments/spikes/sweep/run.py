@@ -10,14 +10,15 @@ import numpy as np
 import xarray as xr
 from scipy.stats import rankdata
 
-from experiments.claims import Claim, Target, bootstrap_claim, share_claim
+from experiments.claims import Claim, Target, Verdict, bootstrap_claim, share_claim
 from experiments.experiment import Analysis
 from experiments.recorder import Recorder
 from experiments.spikes.measurements import ADAM, SPIKE
 from experiments.spikes.sweep import figures
-from experiments.spikes.sweep.config import EXPERIMENT, Config
-from experiments.spikes.sweep.measure import POINTS, sized_problem, spikes_probe, units
+from experiments.spikes.sweep.config import EXPERIMENT, MIDDLE_B2, POINTS, Config
+from experiments.spikes.sweep.measure import sized_problem, spikes_probe, units
 from phenodl import sweep
+from phenodl.compiler import QUICKLY
 from phenodl.data.functions import sine_mixture
 from phenodl.models import mlp
 from phenodl.protocol import Layout, Problem
@@ -25,8 +26,6 @@ from phenodl.spikes.detect import ring_down
 
 NAME = EXPERIMENT.name
 MEASURED = "measured; the paper varies these one by one"
-MIDDLE_B2 = 0.99
-"""A memory of v that is longer than that of the momentum, and much shorter than the training."""
 
 
 def train(config: Config, recorder: Recorder) -> None:
@@ -34,7 +33,7 @@ def train(config: Config, recorder: Recorder) -> None:
     how: dict[str, Any] = {
         "steps": config.steps,
         "chunk": config.steps,
-        "layout": Layout(width=8, blocks=1),
+        "layout": Layout(width=8, blocks=1, compiler_options=QUICKLY),
         "probes": [spikes_probe(ring_down(max(config.b1s)), config.rise)],
     }
     common = {
@@ -77,7 +76,7 @@ def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
     """Trends along every axis, and the maps."""
     lines = _lines(config, results)
     return Analysis(
-        claims=claims(lines),
+        claims=claims(config, lines),
         figures={
             "maps": figures.maps(results["rates"], results["moments"]),
             "sizes": figures.sizes(lines),
@@ -89,10 +88,11 @@ def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
 def _lines(config: Config, results: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     """The runs along each axis through the common configuration."""
     common = config.optimizer
-    rates = results["rates"].sel(b2=common.b2, method="nearest")
-    memory = results["rates"].sel(learning_rate=common.learning_rate, method="nearest")
-    momentum = results["moments"].sel(eps=common.eps, method="nearest")
-    epsilon = results["moments"].sel(b1=common.b1, method="nearest")
+    # By place: the coordinates are rounded to the precision of the training.
+    rates = results["rates"].isel(b2=config.b2s.index(common.b2))
+    memory = results["rates"].isel(learning_rate=config.learning_rates.index(common.learning_rate))
+    momentum = results["moments"].isel(eps=config.epsilons.index(common.eps))
+    epsilon = results["moments"].isel(b1=config.b1s.index(common.b1))
     batches = len(config.batches)
     sizes = results["sizes"]
     depths = [results[_depth_name(depth)] for depth in config.depths]
@@ -137,18 +137,21 @@ def rows(lines: Mapping[str, xr.Dataset]) -> list[dict[str, Any]]:
     ]
 
 
-def claims(lines: Mapping[str, xr.Dataset]) -> list[Claim]:
+def claims(config: Config, lines: Mapping[str, xr.Dataset]) -> list[Claim]:
     """The trends over the seven axes."""
     number = {axis: values(runs, "spikes") for axis, runs in lines.items()}
-    batches = lines["batch"]["size"].values
-    least, full = np.argmin(batches), np.argmax(batches)
-    middle, longest, shortest = (
-        values(lines["b2"].sel(b2=[b2], method="nearest"), "spikes")[:, 0]
-        for b2 in (MIDDLE_B2, 1.0, 0.0)
-    )
+    middle = number["b2"][:, config.b2s.index(MIDDLE_B2)]
     return [
         _trend("learning-rate", "The larger η, the more spikes", lines["learning_rate"], "spikes"),
-        _trend("epsilon", "The larger ε, the fewer spikes", lines["eps"], "spikes", -1),
+        # Weaker on unseen seeds than on those that served to choose: 8 do not decide it.
+        _trend(
+            "epsilon",
+            "The larger ε, the fewer spikes",
+            lines["eps"],
+            "spikes",
+            sign=-1,
+            expected="undetermined",
+        ),
         share_claim(
             f"{NAME}/large-epsilon",
             "At the largest ε, which bounds the preconditioner, there is no spike: share of seeds",
@@ -160,26 +163,34 @@ def claims(lines: Mapping[str, xr.Dataset]) -> list[Claim]:
             "long-memory",
             f"The v of a longer memory decays more slowly, and spikes are rarer: their number at "
             f"β2 = {MIDDLE_B2:g} less that at the largest β2, mean over seeds",
-            middle - longest,
+            middle - number["b2"][:, -1],
         ),
         _difference(
             "short-memory",
             "A v that forgets as fast as the momentum cannot outlive the gradient: number of "
             f"spikes at β2 = {MIDDLE_B2:g} less that at the smallest β2, mean over seeds",
-            middle - shortest,
+            middle - number["b2"][:, 0],
         ),
         _difference(
             "batch",
             "The noise of mini-batches holds v up: number of spikes of the loss on the full batch "
             "less that on the smallest batches, mean over seeds",
-            number["batch"][:, full] - number["batch"][:, least],
+            number["batch"][:, -1] - number["batch"][:, 0],
         ),
         _trend("width", "The wider the layer, the more spikes", lines["width"], "spikes"),
         _trend("depth", "The deeper the network, the higher its spikes", lines["depth"], "highest"),
     ]
 
 
-def _trend(key: str, statement: str, runs: xr.Dataset, name: str, sign: int = 1) -> Claim:
+def _trend(
+    key: str,
+    statement: str,
+    runs: xr.Dataset,
+    name: str,
+    *,
+    sign: int = 1,
+    expected: Verdict = "holds",
+) -> Claim:
     return bootstrap_claim(
         f"{NAME}/{key}",
         f"{statement}: rank correlation, mean over seeds",
@@ -187,6 +198,7 @@ def _trend(key: str, statement: str, runs: xr.Dataset, name: str, sign: int = 1)
         trends(runs, name),
         Target(">", 0.4) if sign > 0 else Target("<", -0.4),
         np.mean,
+        expected,
     )
 
 
