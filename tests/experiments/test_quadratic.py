@@ -1,10 +1,12 @@
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 from recorders import InMemory
 from scipy.special import spence
 
-from experiments.spikes.quadratic import run, spectrum, theory
+from experiments.spikes.quadratic import ledger, run, spectrum, theory
 from experiments.spikes.quadratic.config import EXPERIMENT, Config
 from experiments.spikes.quadratic.spikes import ring_down
 from experiments.spikes.quadratic.stages import stages
@@ -86,7 +88,6 @@ def test_every_claim_is_as_expected(analysis):
         "control",
         "gradient-descent",
         "crossing-step",
-        "large-eps",
         "spectrum",
         "overshoot",
         "ring-down",
@@ -101,6 +102,7 @@ def test_every_claim_is_as_expected(analysis):
     assert not [claim.id for claim in analysis.claims if claim.verdict == "fails"]
     exact = {claim.id: claim.measured for claim in analysis.claims}
     assert exact["spikes-quadratic/crossing-step"] == 0
+    assert 0 < exact["spikes-quadratic/decay"] < 1e-4
     assert exact["spikes-quadratic/small-b2"] == 1
     assert exact["spikes-quadratic/crossing-precedes-spike"] == 1
     assert exact["spikes-quadratic/no-crossing-below-b1"] == 1
@@ -150,6 +152,27 @@ def test_overshoot_without_momentum_tends_to_the_zero_of_the_dilogarithm():
     # Re Li2(x) = 0: with spence(1 - x) = Li2(x), continued beyond 1 by Euler's inversion.
     inverted = np.pi**2 / 3 - np.log(zero) ** 2 / 2 - spence(1 - 1 / zero)
     assert inverted == pytest.approx(0, abs=1e-3)
+
+
+def test_a_crossing_that_should_not_be_is_an_error():
+    row = {"eps": 0.1, "measured": np.inf, "derived": np.inf}
+    crossing = ledger.crossing_claims([row, row | {"measured": 7.0, "derived": 8.0}])[0]
+    assert (crossing.measured, crossing.n, crossing.verdict) == (1, 2, "holds")
+    for measured, derived in ((7.0, np.inf), (np.inf, 7.0), (np.inf, np.nan)):
+        wrong = row | {"measured": measured, "derived": derived}
+        assert ledger.crossing_claims([row, wrong])[0].verdict == "fails"
+
+
+@pytest.mark.usefixtures("x64")
+def test_nothing_is_said_of_a_detector_that_never_triggers(results):
+    without_momentum = dataclasses.replace(CONFIG, b1=0.0)
+    rows = run.trigger_table(without_momentum, results["adam"])
+    assert [row["window"] for row in rows] == [2] * len(CONFIG.b2)
+    windowed, bare = ledger.trigger_claims(rows)
+    assert windowed.n == sum(row["triggers"] for row in rows)
+    assert (bare.n, bare.verdict) == (0, "undetermined")
+    silent = ledger.trigger_claims([row | {"triggers": 0, "false": 0} for row in rows])
+    assert [claim.verdict for claim in silent] == ["undetermined"] * 2
 
 
 def test_rotated_quadratic_is_that_of_a_simulation(results):

@@ -50,7 +50,7 @@ class Config:
     """Hyper-parameters of Adam; there is no warm-up."""
     steps: int = 700
     """Steps of training."""
-    seeds: int = 5
+    seeds: int = 3
     """Number of runs, one per seed."""
     first_seed: int = 700
     """The seeds are this one and the following; 640 to 644 and 1000 to 1012 served to choose the

@@ -32,9 +32,9 @@ class Config:
     """Values of β2 for the fall of θ²/2 before its spike."""
     fall_steps: int = 4000
     """Steps of the runs on θ²/2, recorded one by one."""
-    points: int = 32
+    points: int = 24
     """Points of the phase diagrams along each axis."""
-    diagram_steps: int = 6000
+    diagram_steps: int = 4000
     """Steps of every point of the phase diagrams."""
     diagram_learning_rate: float = 0.01
     """Step size η of the phase diagrams."""

@@ -15,9 +15,9 @@ LOWEST = 1e-60
 """The curves are drawn down to here."""
 
 REGIMES = {
-    theory.STABLE: ("linear convergence", "#BFDDF2"),
-    theory.SPIKES: ("spikes", plots.OKABE_ITO[1]),
-    theory.SWINGS: ("sign-like oscillation", "0.75"),
+    theory.STABLE: ("g² stays apart from v", "#BFDDF2"),
+    theory.SPIKES: ("parts and rejoins: spikes", plots.OKABE_ITO[1]),
+    theory.SWINGS: ("never parts: swings", "0.75"),
 }
 
 

@@ -23,7 +23,7 @@ class Config:
     """β2 of one more trajectory that is known not to spike."""
     steps: int = 10_000
     """Steps of every trajectory and of every point of the phase diagrams."""
-    points: int = 48
+    points: int = 32
     """Points of the phase diagrams along each of their two axes."""
     edge_b1: tuple[float, ...] = (0.0, 0.5, 0.8, 0.9, 0.95)
     """β1 of the runs that look for the edge of stability."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Bool
 
 from experiments.claims import Claim, Target, bootstrap_claim, exact_claim, share_claim
 from experiments.spikes.measurements import SPIKE
@@ -18,18 +19,29 @@ Rows = Sequence[Mapping[str, float]]
 
 
 def trajectory_claims(
-    found: Mapping[float, Stages], control_b2: float, control: Stages, descent: xr.Dataset
+    found: Mapping[float, Stages],
+    b1: float,
+    control_b2: float,
+    control: Stages,
+    descent: xr.Dataset,
 ) -> list[Claim]:
     """Claims about the stages of a spike, and about two trajectories without one."""
     spiking = {b2: stage for b2, stage in found.items() if min(stage[:4]) >= 0}
-    errors = [abs(stage.decay - b2) for b2, stage in spiking.items()]
+    # Any v would meet the bound that the window sets; a tenth of it takes a g² that keeps falling.
+    errors = [
+        abs(stage.decay - b2) / (1 - b2)
+        for b2, stage in spiking.items()
+        if 1 - b2 <= SLOW * (1 - b1)
+    ]
     delays = [abs(stage.peak - stage.back) for stage in spiking.values()]
     return [
         exact_claim(
             f"{NAME}/decay",
-            "Before the crossing v decays by the factor β2 per step: largest error over β2",
+            "Before the crossing v decays by the factor β2 per step: largest error in units of "
+            f"1 - β2 where 1 - β2 ≤ {SLOW:g} (1 - β1); the fit, where g² < v/1000, bounds it by "
+            "0.001",
             f"{SPIKE}, decay of the preconditioner",
-            max(errors, default=np.nan),
+            _largest(errors),
             len(errors),
             Target("<", 1e-4),
         ),
@@ -64,24 +76,18 @@ def trajectory_claims(
 def crossing_claims(rows: Rows) -> list[Claim]:
     """Claims about when the curvature crosses 2/η, over β1, ε and λ."""
     derived, measured = (np.array([row[key] for row in rows]) for key in ("derived", "measured"))
-    never = np.isinf(derived)
-    errors = np.abs(measured[~never] - derived[~never])
+    never = np.isinf(derived) & np.isinf(measured)
+    errors = np.abs(np.where(never, 0, measured) - np.where(never, 0, derived))
     return [
         exact_claim(
             f"{NAME}/crossing-step",
             "After decoupling the curvature crosses 2/η at the derived step for every β1, ε and "
-            "eigenvalue: largest error in steps",
+            f"eigenvalue, and in {np.isinf(derived).sum()} of the runs, with ε ≥ ηfλ/2, never: "
+            "largest error in steps",
             DERIVED,
             _largest(errors),
             len(errors),
             Target("<=", 1),
-        ),
-        share_claim(
-            f"{NAME}/large-eps",
-            "Where ε ≥ ηfλ/2 the curvature never crosses 2/η: share of the runs",
-            DERIVED,
-            np.isinf(measured[never]),
-            Target(">=", 0.8),
         ),
         _together(rows),
     ]
@@ -132,18 +138,19 @@ def spike_claims(rows: Rows) -> list[Claim]:
 
 
 def trigger_claims(rows: Rows) -> list[Claim]:
-    """Claims about the window of the detector."""
+    """Claims about the window of the detector; nothing is known of one without any trigger."""
     widest = max(row["window"] for row in rows)
     windowed = [row for row in rows if row["window"] == widest]
     bare = [row for row in rows if row["window"] < widest]
+    triggers, bare_triggers = _total(windowed, "triggers"), _total(bare, "triggers")
     return [
         exact_claim(
             f"{NAME}/window",
             "Looking back on 2/(1 - β1) steps, the detector triggers at no swing: triggers far "
             "from a crossing",
             DERIVED,
-            _total(windowed, "false"),
-            _total(windowed, "triggers"),
+            _total(windowed, "false") if triggers else np.nan,
+            triggers,
             Target("<=", 0),
         ),
         exact_claim(
@@ -151,8 +158,8 @@ def trigger_claims(rows: Rows) -> list[Claim]:
             "Looking back on two steps, most of its triggers are swings: share of them far from a "
             "crossing",
             DERIVED,
-            _total(bare, "false") / max(_total(bare, "triggers"), 1),
-            _total(bare, "triggers"),
+            _total(bare, "false") / bare_triggers if bare_triggers else np.nan,
+            bare_triggers,
             Target(">", 0.5),
         ),
     ]
@@ -184,7 +191,7 @@ def rotation_claims(rows: Rows) -> list[Claim]:
 
 
 def diagram_claims(diagram: xr.Dataset) -> list[Claim]:
-    """Claims about all points of the phase diagrams."""
+    """Claims about all points of the phase diagrams: a fixed grid, of which shares are exact."""
     diagram = diagram.transpose("b1", "b2", "learning_rate")
     spiked = (diagram.first_spike >= 0).values
     crossing, spike = diagram.first_crossing.values, diagram.first_spike.values
@@ -194,29 +201,37 @@ def diagram_claims(diagram: xr.Dataset) -> list[Claim]:
     with np.errstate(divide="ignore"):
         spread = np.ptp(np.log10(size), axis=2)
     return [
-        share_claim(
-            f"{NAME}/crossing-precedes-spike",
-            "A spike of two decades or more comes after the curvature has crossed 2/η",
+        _share_of_grid(
+            "crossing-precedes-spike",
+            "A spike of two decades or more comes after the curvature has crossed 2/η: share of "
+            "the spiking points of the grid",
             SPIKE,
             (~silent & (crossing <= spike))[spiked],
             Target(">=", 0.99),
         ),
-        share_claim(
-            f"{NAME}/no-crossing-below-b1",
-            "The curvature never crosses 2/η where β2 < β1",
+        _share_of_grid(
+            "no-crossing-below-b1",
+            "The curvature never crosses 2/η where β2 < β1: share of these points of the grid",
             "derived: v then decays no slower than the swinging gradient",
-            silent[(b2 < b1).values].ravel(),
+            silent[(b2 < b1).values],
             Target(">=", 0.99),
         ),
-        share_claim(
-            f"{NAME}/small-b2",
+        _share_of_grid(
+            "small-b2",
             "Where β2 < β1 θ swings on, by the same multiple of η for every η: share of the "
             "(β1, β2) at which it varies by less than a factor of 2",
             DERIVED,
             spread[(b2 < b1).values] < np.log10(2),
-            Target(">=", 0.7),
+            Target(">=", 0.9),
         ),
     ]
+
+
+def _share_of_grid(
+    key: str, statement: str, source: str, met: Bool[np.ndarray, "..."], target: Target
+) -> Claim:
+    share = float(met.mean()) if met.size else np.nan
+    return exact_claim(f"{NAME}/{key}", statement, source, share, met.size, target)
 
 
 def _largest(errors: Sequence[float] | np.ndarray) -> float:
