@@ -82,12 +82,13 @@ def phase_diagram(points: xr.Dataset) -> Figure:
         for b1, (top, bottom) in zip(points.b1.values, axes.T, strict=True):
             some = points.sel(b1=b1).transpose("b2", "learning_rate")
             grid = some.learning_rate.values, 1 - some.b2.values
-            decades = np.maximum(np.log10(some.rise.values), 0.1)
+            gone = some.loss.values == 0
+            decades = np.where(gone, np.nan, np.maximum(np.log10(some.rise.values), 0.1))
             crossing = np.where(some.first_crossing >= 0, some.first_crossing + 1, np.nan)
             height = top.pcolormesh(*grid, decades, norm=LogNorm(0.1, 300), rasterized=True)
             later = {"norm": LogNorm(1, points.attrs["total_steps"]), "cmap": "viridis_r"}
             when = bottom.pcolormesh(*grid, crossing, **later, rasterized=True)
-            _hatch(top, *grid, some.loss.values == 0)
+            _hatch(top, *grid, gone)
             for row in (top, bottom):
                 row.set(xscale="log", yscale="log")
                 if b1 >= some.b2.min():
@@ -107,7 +108,7 @@ def _hatch(
     forgetting: Float[np.ndarray, " row"],
     gone: Bool[np.ndarray, "row column"],
 ) -> None:
-    """Blanks the points at which θ has underflowed to zero, where nothing can spike any more."""
+    """Marks the points at which θ has underflowed to zero, where nothing can spike any more."""
     if not gone.any():
         return
     style = {"colors": "white", "hatches": ["////"]}
