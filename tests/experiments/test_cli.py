@@ -29,7 +29,7 @@ from experiments.serialization import encode
         ("run bowls-descent --seeds -3", ("--seeds must be at least 1, got -3",)),
         ("run bowls-descent --seeds many", ("--seeds must be an integer, got 'many'",)),
         ("run bowls-descent --seeds", ("--seeds needs a value",)),
-        ("run bowls-descent --tail x", ("--tail must be {None}|INT, got 'x'",)),
+        ("run bowls-descent --tail x", ("--tail must be INT, got 'x'",)),
         ("run bowls-descent --optimizer.b2 1.2", ("--optimizer.b2 must be in [0, 1), got 1.2",)),
         ("run bowls-descent --optimizer.b2 nan", ("--optimizer.b2 must be in [0, 1), got nan",)),
         (
