@@ -164,7 +164,7 @@ def test_batches_hold_whole_sequences():
     draw = jax.vmap(lambda key: model.batch(model.data, key, jnp.asarray(0)))
     batches = jax.jit(lambda: draw(jax.random.split(jax.random.key(0), 20)))()
     assert batches.shape == (20, 4, 7)
-    rows = {tuple(row) for row in np.reshape(batches, (-1, 7))}
+    rows = {tuple(row) for row in np.asarray(batches).reshape(-1, 7)}
     assert rows == {tuple(row) for row in TOKENS}
 
 
