@@ -14,7 +14,7 @@ from phenodl.jaxprs import equations
 
 QUICKLY = (("xla_backend_optimization_level", 1),)
 """Compiler options, as in ``Layout.compiler_options``, that save a quarter of the time to compile a
-network with its curvatures and cost its steps nothing measurable on a CPU (benchmarks/README.md).
+network with its curvatures and cost its steps nothing measurable on a CPU.
 For trainings of minutes, and for what runs once."""
 
 _LIBRARY_CALLS = {"ffi_call", "fft", "io_callback", "pure_callback", "sort", "top_k"} | {
