@@ -26,6 +26,11 @@ def require_count(field: str, value: int, least: int = 1) -> None:
     require(value < 2**31, field, "below 2**31", value)
 
 
+def require_seed(field: str, value: int) -> None:
+    """A seed is what a 32-bit number can hold, without its sign."""
+    require(0 <= value < 2**31, field, "in [0, 2**31)", value)
+
+
 def require_positive(field: str, value: float) -> None:
     """A rate, a size, a scale is finite and positive."""
     require(math.isfinite(value) and value > 0, field, "finite and positive", value)

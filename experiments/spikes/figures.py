@@ -98,21 +98,44 @@ def around_trigger(
     with plots.style():
         fig, (top, bottom) = plots.figure(2, 1, height=3.6, sharex=True)
         logs = np.log10(np.maximum(each_step(runs, "loss") - floor, np.finfo(np.float32).tiny))
-        loss = aligned(logs, spikes, steps)
-        top.set_title(f"{len(loss)} spikes of {runs.sizes['seed']} seeds: median and quartiles")
-        if len(loss):
-            plots.band(top, steps, loss - loss[:, before, None], color="black")
-            limit = runs.threshold.transpose("seed", "step").values
-            for name in signals:
-                pieces = aligned(each_step(runs, name, width) / limit, spikes, steps)
-                plots.band(bottom, steps, pieces, color=COLORS[name], label=SIGNALS[name])
-            bottom.legend(loc="upper left", ncols=2)
+        limit = each_step(runs, "threshold")
+        curves = [
+            (each_step(runs, name, width) / limit, COLORS[name], SIGNALS[name]) for name in signals
+        ]
+        draw_around_trigger(top, bottom, logs, curves, spikes, steps)
         plots.threshold(bottom, 1.0, "2/η")
         top.set(ylabel="log10 loss,\nfrom trigger")
-        bottom.set(xlabel="steps from the trigger", ylabel="curvature / (2/η)")
-        bottom.set(xlim=(-before, after))
+        bottom.set(ylabel="curvature / (2/η)")
         bottom.set_ylim(top=1.13 * max(1.0, bottom.get_ylim()[1]))
     return fig
+
+
+def draw_around_trigger(
+    top: Axes,
+    bottom: Axes,
+    logs: Float[np.ndarray, "seed step"],
+    curves: Sequence[tuple[Float[np.ndarray, "seed step"], str, str]],
+    spikes: Spikes,
+    steps: np.ndarray,
+) -> None:
+    """Draws the loss, in decades from the trigger, above signals; medians and quartiles.
+
+    Args:
+        top: axes of the loss.
+        bottom: axes of the signals.
+        logs: log10 of the loss.
+        curves: each signal with its colour and label.
+        spikes: of the same runs.
+        steps: from the trigger, 0 among them.
+    """
+    loss = aligned(logs, spikes, steps)
+    top.set_title(f"{len(loss)} spikes of {len(logs)} seeds: median and quartiles")
+    if len(loss):
+        plots.band(top, steps, loss - loss[:, steps == 0], color="black")
+        for values, color, label in curves:
+            plots.band(bottom, steps, aligned(values, spikes, steps), color=color, label=label)
+        bottom.legend(loc="upper left", ncols=2)
+    bottom.set(xlabel="steps from the trigger", xlim=(steps[0], steps[-1]))
 
 
 def lead_times(found: Mapping[str, Foresight], signals: Sequence[str] = PAIR) -> Figure:

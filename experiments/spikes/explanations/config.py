@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-from experiments.config import Adam, require, require_count, require_each, require_positive
+from experiments.config import (
+    Adam,
+    require,
+    require_count,
+    require_each,
+    require_positive,
+    require_seed,
+)
 from experiments.experiment import Experiment
 
 
@@ -57,7 +64,7 @@ class Config:
         # Two vectors are kept: with two products they would stay as they are.
         require_count("products", self.products, least=3)
         require_each("every", [self.every], 1, 50)
-        require(0 <= self.first_seed < 2**31, "first_seed", "in [0, 2**31)", self.first_seed)
+        require_seed("first_seed", self.first_seed)
         require_positive("rise", self.rise)
         known = ("sine", "deep", "frequent")
         require(len(self.networks) > 0, "networks", "at least one of " + ", ".join(known), "none")

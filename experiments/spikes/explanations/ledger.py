@@ -9,6 +9,7 @@ from experiments.claims import Claim, Target, bootstrap_claim, share_claim
 from experiments.spikes.explanations.branches import ARMS
 from experiments.spikes.explanations.config import EXPERIMENT
 from experiments.spikes.explanations.outcome import Growth, Outcome
+from experiments.spikes.ledger import finite_median
 from experiments.spikes.measurements import SPIKE
 
 DERIVED = "derived: D grows by β2^(-1/2) per step where v decays by β2"
@@ -97,7 +98,7 @@ def arm_claims(name: str, found: Outcome) -> list[Claim]:
             f"{SPIKE}, decay of the preconditioner",
             delay,
             Target("in", (0.9, 1.2)),
-            median,
+            finite_median,
         ),
         bootstrap_claim(
             f"{EXPERIMENT.name}/{name}-prediction",
@@ -106,15 +107,9 @@ def arm_claims(name: str, found: Outcome) -> list[Claim]:
             DERIVED,
             ahead,
             Target("in", (0.7, 1.1)),
-            median,
+            finite_median,
         ),
     ]
-
-
-def median(values: np.ndarray) -> float:
-    """Of the values that are there; NaN without any."""
-    finite = values[np.isfinite(values)]
-    return float(np.median(finite)) if finite.size else np.nan
 
 
 def rows(outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
@@ -129,11 +124,11 @@ def rows(outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
                     "network": name,
                     "spikes": f"{key} of a run",
                     "number": int(chosen.sum()),
-                    "growth": median(some.total),
-                    "owed to D": median(some.diagonal / some.total),
-                    "D alone": median(some.diagonal_alone / some.total),
-                    "H alone": median(some.hessian_alone / some.total),
-                    "λ_max(H) / (2/η) at trigger": median(some.sharpness),
+                    "growth": finite_median(some.total),
+                    "owed to D": finite_median(some.diagonal / some.total),
+                    "D alone": finite_median(some.diagonal_alone / some.total),
+                    "H alone": finite_median(some.hessian_alone / some.total),
+                    "λ_max(H) / (2/η) at trigger": finite_median(some.sharpness),
                 }
             )
     return table

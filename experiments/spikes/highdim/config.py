@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from experiments.config import Adam, require, require_count, require_positive
+from experiments.config import Adam, require, require_count, require_positive, require_seed
 from experiments.experiment import Experiment
 
 
@@ -29,8 +29,7 @@ class Training:
         for field, least in (("seeds", 1), ("width", 1), ("products", 0)):
             require_count(field, getattr(self, field), least)
         require(self.products != 1, "products", "0 or at least 2", self.products)
-        seed = self.target_seed
-        require(0 <= seed < 2**31, "target_seed", "in [0, 2**31)", seed)
+        require_seed("target_seed", self.target_seed)
         # The spike detector begins at step 50.
         require_count("steps", self.steps, least=100)
 
@@ -79,7 +78,7 @@ class Config:
         require(self.deep.products >= 2, "deep.products", "at least 2", self.deep.products)
         for field in ("dimension", "points", "shifts"):
             require_count(field, getattr(self, field))
-        require(0 <= self.first_seed < 2**31, "first_seed", "in [0, 2**31)", self.first_seed)
+        require_seed("first_seed", self.first_seed)
         require_positive("rise", self.rise)
 
 

@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-from experiments.config import Adam, require, require_count, require_each, require_positive
+from experiments.config import (
+    Adam,
+    require,
+    require_count,
+    require_each,
+    require_positive,
+    require_seed,
+)
 from experiments.experiment import Experiment
 
 
@@ -80,7 +87,7 @@ class Config:
         require(0 <= self.smoothing < 1, "smoothing", "in [0, 1)", self.smoothing)
         # Before step 50, where the spike detector begins, nothing can be claimed.
         require_count("steps", self.steps)
-        require(0 <= self.first_seed < 2**31, "first_seed", "in [0, 2**31)", self.first_seed)
+        require_seed("first_seed", self.first_seed)
         require_count("other_seeds", self.other_seeds, least=0)
         require(self.other_seeds <= self.seeds, "other_seeds", "at most --seeds", self.other_seeds)
         if self.other_seeds:

@@ -5,7 +5,7 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from experiments.spikes.figures import aligned, shade
+from experiments.spikes.figures import draw_around_trigger, shade
 from experiments.spikes.language.outcome import SIGNALS, Outcome, first_leads
 from experiments.spikes.scores import WINDOW, each_step
 from phenodl import plots
@@ -51,18 +51,14 @@ def around_trigger(
     steps = np.arange(-before, after + 1)
     with plots.style():
         fig, (top, bottom) = plots.figure(2, 1, height=3.4, sharex=True)
-        loss = aligned(np.log10(excess(runs, floor)), outcome.spikes, steps)
-        top.set_title(f"{len(loss)} spikes of {runs.sizes['seed']} seeds: median and quartiles")
-        if len(loss):
-            plots.band(top, steps, loss - loss[:, before, None], color="black")
-            for name, color in COLORS.items():
-                pieces = aligned(outcome.signals[name].values, outcome.spikes, steps)
-                plots.band(bottom, steps, pieces, color=color, label=LABELS[name])
-            bottom.legend(loc="upper left")
+        curves = [
+            (outcome.signals[name].values, color, LABELS[name]) for name, color in COLORS.items()
+        ]
+        logs = np.log10(excess(runs, floor))
+        draw_around_trigger(top, bottom, logs, curves, outcome.spikes, steps)
         plots.threshold(bottom, 1.0, "threshold")
         top.set_ylabel("log10 loss above floor,\nfrom trigger")
-        bottom.set(xlabel="steps from the trigger", ylabel="10-step mean / threshold")
-        bottom.set(xlim=(-before, after), ylim=(0, 4))
+        bottom.set(ylabel="10-step mean / threshold", ylim=(0, 4))
     return fig
 
 

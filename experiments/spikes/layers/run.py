@@ -15,6 +15,7 @@ from experiments.recorder import Recorder
 from experiments.spikes.layers import figures
 from experiments.spikes.layers.arms import ARMS, PATIENCE, Spike, branched, chosen_spike, spiked
 from experiments.spikes.layers.config import EXPERIMENT, Config
+from experiments.spikes.ledger import finite_median
 from experiments.spikes.measurements import SPIKE
 from phenodl import probes, sweep, training
 from phenodl.compiler import QUICKLY
@@ -164,7 +165,7 @@ def rows(config: Config, spike: Spike) -> list[dict[str, Any]]:
         {
             "layer": layer,
             "eigenvector mass": float(np.median(spike.mass[chosen, place])),
-            "steps from trough to g² < .1 v̂": _median(delay[:, place]),
+            "steps from trough to g² < .1 v̂": finite_median(delay[:, place]),
             "holds most mass, share": float(frozen[1, :, place].mean()),
             "decouples first, share": float(frozen[3, :, place].mean()),
         }
@@ -178,14 +179,9 @@ def arm_rows(spike: Spike, seen: np.ndarray, top: np.ndarray) -> list[dict[str, 
     return [
         {
             "v̂ kept in": "none" if arm == "control" else arm,
-            "spikes within 1.5 times the time": int(seen[place, chosen].sum()),
+            f"spikes within {PATIENCE:g} times the time": int(seen[place, chosen].sum()),
             "of": int(chosen.sum()),
-            "highest λ_max(Ĥ) / (2/η), median": _median(top[place, chosen]),
+            "highest λ_max(Ĥ) / (2/η), median": finite_median(top[place, chosen]),
         }
         for place, arm in enumerate(ARMS)
     ]
-
-
-def _median(values: np.ndarray) -> float:
-    finite = values[np.isfinite(values)]
-    return float(np.median(finite)) if finite.size else float("nan")

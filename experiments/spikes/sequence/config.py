@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from experiments.config import Adam, require, require_count, require_positive
+from experiments.config import Adam, require, require_count, require_positive, require_seed
 from experiments.experiment import Experiment
 
 FAST, PAPER = Adam(learning_rate=0.01), Adam(learning_rate=0.005)
@@ -55,7 +55,7 @@ class Config:
         # The spike detector begins at step 50.
         require_count("steps", self.steps, least=100)
         require(1 <= self.every <= 10, "every", "in [1, 10]", self.every)
-        require(0 <= self.first_seed < 2**31, "first_seed", "in [0, 2**31)", self.first_seed)
+        require_seed("first_seed", self.first_seed)
         require(0 <= self.smoothing < 1, "smoothing", "in [0, 1)", self.smoothing)
         for field in ("rise", "height"):
             require_positive(field, getattr(self, field))

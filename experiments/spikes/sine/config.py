@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from experiments.config import Adam, require, require_count, require_positive
+from experiments.config import Adam, require_count, require_positive, require_seed
 from experiments.experiment import Experiment
 
 ADAM = Adam(learning_rate=0.01)
@@ -37,7 +37,7 @@ class Config:
         require_count("products", self.products, least=2)
         # The spike detector begins at step 50.
         require_count("steps", self.steps, least=100)
-        require(0 <= self.first_seed < 2**31, "first_seed", "in [0, 2**31)", self.first_seed)
+        require_seed("first_seed", self.first_seed)
         require_positive("rise", self.rise)
 
 

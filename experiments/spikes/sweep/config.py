@@ -3,7 +3,14 @@
 import itertools
 from dataclasses import dataclass
 
-from experiments.config import Adam, require, require_count, require_each, require_positive
+from experiments.config import (
+    Adam,
+    require,
+    require_count,
+    require_each,
+    require_positive,
+    require_seed,
+)
 from experiments.experiment import Experiment
 
 POINTS = 100
@@ -49,7 +56,7 @@ class Config:
             require_count(field, getattr(self, field))
         # The spike detector begins at step 50.
         require_count("steps", self.steps, least=100)
-        require(0 <= self.first_seed < 2**31, "first_seed", "in [0, 2**31)", self.first_seed)
+        require_seed("first_seed", self.first_seed)
         require_positive("rise", self.rise)
         for field in ("b1s", "b2s"):
             require_each(field, getattr(self, field), 0, 1)
