@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, PyTree
 
 from phenodl.jaxprs import equations
@@ -37,7 +39,6 @@ def linearize(loss: LossFn, params: Params) -> tuple[Float[Array, ""], Params, M
         ValueError: if the loss calls what cannot be differentiated twice.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> _, grads, hvp = linearize(lambda x: (x**3).sum(), jnp.array([1.0, 2.0]))
         >>> grads.tolist(), hvp(jnp.ones(2)).tolist()
         ([3.0, 12.0], [6.0, 12.0])
@@ -68,7 +69,6 @@ def bilinear_form(loss: LossFn, params: Params, left: Params, right: Params) -> 
         ValueError: if the loss calls what has no forward derivative.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> loss = lambda x: x[0] ** 2 * x[1]
         >>> left, right = jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0])
         >>> float(bilinear_form(loss, jnp.array([3.0, 5.0]), left, right))
@@ -100,7 +100,6 @@ def quadratic_form(
         ValueError: if the loss calls what has no forward derivative.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> point, tangent = jnp.array([1.0, 2.0]), jnp.array([1.0, 1.0])
         >>> [float(x) for x in quadratic_form(lambda x: (x**3).sum(), point, tangent)]
         [9.0, 15.0, 18.0]
@@ -112,6 +111,21 @@ def quadratic_form(
     with twice_differentiable(loss, params, forward=True):
         (value, slope), (_, curvature) = jax.jvp(along, (params,), (tangent,))
     return value, slope, curvature
+
+
+def normalised(tree: Params) -> tuple[Params, Float[Array, ""]]:
+    """A direction divided by its largest entry, and that entry, in absolute value.
+
+    Near a minimum the squares of float32 gradients underflow: quotients of forms are taken of
+    normalised directions and scaled last.
+
+    Example:
+        >>> direction, size = normalised(jnp.array([1.0, -4.0]))
+        >>> direction.tolist(), float(size)
+        ([0.25, -1.0], 4.0)
+    """
+    size = jnp.asarray(optax.tree.max(jax.tree.map(jnp.abs, tree)))
+    return jax.tree.map(lambda leaf: leaf / size, tree), size
 
 
 @contextlib.contextmanager
@@ -130,7 +144,6 @@ def twice_differentiable(loss: LossFn, params: Params, *, forward: bool = False)
         ValueError: naming the functions with a custom_vjp that the loss calls.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> clip = jax.custom_vjp(lambda x: jnp.minimum(x, 1))
         >>> clip.defvjp(lambda x: (clip(x), None), lambda _, cotangent: (cotangent,))
         >>> try:

@@ -76,20 +76,12 @@ def directional(
 def _quotient(
     loss: LossFn, params: Params, scale: Array, left: Params, right: Params, dual: Params
 ) -> Float[Array, ""]:
-    """Scale * leftᵀ H right / dualᵀ right, each vector first divided by its largest entry.
-
-    Near a minimum the squares of float32 gradients underflow.
-    """
-    left, left_size = _normalised(left)
-    right, _ = _normalised(right)
-    dual, dual_size = _normalised(dual)
+    """Scale * leftᵀ H right / dualᵀ right, of normalised vectors."""
+    left, left_size = products.normalised(left)
+    right, _ = products.normalised(right)
+    dual, dual_size = products.normalised(dual)
     curvature = products.bilinear_form(loss, params, left, right)
     return scale * curvature / optax.tree.vdot(dual, right) * (left_size / dual_size)
-
-
-def _normalised(tree: Params) -> tuple[Params, Float[Array, ""]]:
-    size = jnp.asarray(optax.tree.max(jax.tree.map(jnp.abs, tree)))
-    return jax.tree.map(lambda leaf: leaf / size, tree), size
 
 
 def eigenpair(
@@ -154,7 +146,7 @@ def alignment(vector: Params, now: Snapshot, which: Eigenvalue) -> Float[Array, 
     direction = now.grads
     if which == "lambda_max_adam":
         direction = jax.tree.map(lambda d, g: jnp.sqrt(d) * g, now.diagonal, direction)
-    direction, _ = _normalised(direction)
+    direction, _ = products.normalised(direction)
     length = jnp.sqrt(optax.tree.vdot(direction, direction))
     cosine = jnp.abs(optax.tree.vdot(vector, direction)) / length
     return jnp.minimum(cosine, 1)
@@ -172,7 +164,7 @@ def mass(vector: Params, depth: int = 1) -> Float[Array, " layer"]:
         >>> print(mass({"first": jnp.array([1.0, 1.0]), "second": jnp.array([2.0, 2.0])}))
         [0.2 0.8]
     """
-    vector, _ = _normalised(vector)
+    vector, _ = products.normalised(vector)
     sums = adam.layer_sums(jax.tree.map(jnp.square, vector), depth=depth)
     shares = jnp.stack(list(sums.values()))
     return shares / shares.sum()

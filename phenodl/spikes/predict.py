@@ -1,0 +1,362 @@
+"""Predictors of loss spikes at every price, under one protocol.
+
+A predictor sees every step of Adam, at θ_t with g_t absorbed, and gives a *signal* that rises
+before a spike and alarms above the predictor's own threshold. The exact ones are curvatures in
+units of the bound 2/η, see :mod:`phenodl.spikes.curvatures`, and take a second derivative per step.
+The others take none. With d = θ_t - θ_{t-1}, y = g_t - g_{t-1}, D Adam's preconditioner and f the
+momentum factor, K = f D^½ H D^½ is what must stay below 2/η, and y = H d to first order. So with
+z = D^-½ d
+
+    rayleigh    zᵀKz / zᵀz        = f dᵀy / dᵀD⁻¹d
+    norm        |Kz| / |z|        = f (yᵀDy / dᵀD⁻¹d)^½
+    stretch     |Kz|² / zᵀKz      = f yᵀDy / dᵀy
+
+are three means of K's spectrum as the last update sees it, each at least as large as the one before
+where K is positive (Cauchy and Schwarz). The second is the geometric mean of its neighbours; the
+last is the inverse of Barzilai and Borwein's shorter step (IMA J. Numer. Anal. 8, 1988),
+preconditioned. They cost a few passes over the parameters, and the memory of θ_{t-1} and g_{t-1}.
+
+The rest are the rules of thumb that are in use: how far g² has fallen below v̂, whether updates turn
+around, how far gradient or loss lie above their running average.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key, PyTree
+
+from phenodl.curvature.products import normalised
+from phenodl.optim import adam
+from phenodl.protocol import LossFn, Params, Probe, View
+from phenodl.spikes.curvatures import Quotient, directional
+from phenodl.spikes.snapshots import Settings, Snapshot, refuse_blocks, snapshot
+
+Signal = Float[Array, ""]
+Mean = Literal["rayleigh", "norm", "stretch"]
+Average = Literal["grad_norm", "loss"]
+
+
+class Observation(NamedTuple):
+    """What a predictor sees of a step.
+
+    Attributes:
+        params: θ_t, before the update.
+        loss: on the batch of this step.
+        function: the loss on this batch as a function of the parameters.
+        now: Adam after absorbing g_t.
+    """
+
+    params: Params
+    loss: Float[Array, ""]
+    function: LossFn
+    now: Snapshot
+
+
+class Predictor(NamedTuple):
+    """A pair of pure functions, and what they cost.
+
+    Attributes:
+        init: ``init(params) -> state``.
+        update: ``update(state, observation) -> (state, signal)``; NaN where there is none yet.
+        threshold: the signal's alarm level.
+        second_derivatives: along one direction, per step.
+        gradients: beside the one that the optimizer uses, per step.
+        memory: trees like the parameters that the state holds.
+    """
+
+    init: Callable[[Params], PyTree]
+    update: Callable[[Any, Observation], tuple[Any, Signal]]
+    threshold: float = 1.0
+    second_derivatives: int = 0
+    gradients: int = 0
+    memory: int = 0
+
+
+def exact(which: Quotient = "curvature_b") -> Predictor:
+    """A curvature of Adam's preconditioned Hessian, in units of 2/η.
+
+    Args:
+        which: the direction, see :mod:`phenodl.spikes.curvatures`; ``lambda_grad`` knows nothing of
+            the preconditioner and its unit is the same.
+
+    Raises:
+        ValueError: if ``which`` is unknown.
+
+    Example:
+        >>> exact("curvature_a").second_derivatives
+        1
+    """
+    _require("which", which, get_args(Quotient))
+
+    def update(state: tuple[()], seen: Observation) -> tuple[tuple[()], Signal]:
+        value = directional(seen.function, seen.params, seen.now, [which])[which]
+        return state, value / seen.now.threshold
+
+    return Predictor(lambda params: (), update, second_derivatives=1)
+
+
+class _Point(NamedTuple):
+    params: Params
+    grads: Params
+
+
+def secant(mean: Mean = "stretch", *, same_batch: bool = False) -> Predictor:
+    """Curvature from the last two gradients, in units of 2/η, without a second derivative.
+
+    On mini-batches y holds the noise of both batches beside H d; ``same_batch`` takes the last
+    point's gradient again, on the batch of this one.
+
+    Args:
+        mean: which mean of the spectrum, see the module.
+        same_batch: whether to spend that gradient.
+
+    Returns:
+        The predictor. Its signal is NaN at the first step, and where it is not defined: ``norm``
+        and ``rayleigh`` after an update of zero, ``stretch`` where y is orthogonal to it.
+
+    Raises:
+        ValueError: if ``mean`` is unknown.
+
+    Example:
+        >>> secant("norm").memory, secant("norm", same_batch=True).gradients
+        (2, 1)
+    """
+    _require("mean", mean, get_args(Mean))
+
+    def init(params: Params) -> _Point:
+        nowhere = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), params)
+        return _Point(nowhere, nowhere)
+
+    def update(last: _Point, seen: Observation) -> tuple[_Point, Signal]:
+        now = seen.now
+        before = jax.grad(seen.function)(last.params) if same_batch else last.grads
+        # Frozen parameters have D = 0 and take no part.
+        step, change = (
+            jax.tree.map(lambda d, new, old: jnp.where(d > 0, new - old, 0), now.diagonal, *pair)
+            for pair in ((seen.params, last.params), (now.grads, before))
+        )
+        curvature = now.factor * secant_mean(mean, step, change, now.diagonal)
+        return _Point(seen.params, now.grads), curvature / now.threshold
+
+    return Predictor(init, update, gradients=int(same_batch), memory=2 - int(same_batch))
+
+
+def secant_mean(mean: Mean, step: Params, change: Params, diagonal: Params) -> Float[Array, ""]:
+    """One mean of the spectrum of D^½ H D^½, as the step d sees it, from y = H d.
+
+    Args:
+        mean: which of the three, see the module.
+        step: d, of the parameters.
+        change: y, of the gradient.
+        diagonal: D; zero where a parameter takes no part.
+
+    Example:
+        >>> hessian, step = jnp.array([1.0, 3.0]), jnp.array([1.0, 1.0])
+        >>> for mean in ("rayleigh", "norm", "stretch"):
+        ...     print(mean, secant_mean(mean, step, hessian * step, jnp.ones(2)).round(4))
+        rayleigh 2.0
+        norm 2.2361
+        stretch 2.5
+    """
+    step, step_size = normalised(step)
+    change, change_size = normalised(change)
+    scaled = jax.tree.map(jnp.multiply, _inverse(diagonal), step)
+    inner, length, square = (
+        jnp.asarray(optax.tree.vdot(*pair))
+        for pair in (
+            (step, change),
+            (step, scaled),
+            (change, jax.tree.map(jnp.multiply, diagonal, change)),
+        )
+    )
+    # Divided last: near a minimum the squares of float32 gradients underflow.
+    ratio = change_size / step_size
+    if mean == "rayleigh":
+        return inner / length * ratio
+    if mean == "norm":
+        return jnp.sqrt(square / length) * ratio
+    return square / inner * ratio
+
+
+def decoupling(threshold: float = 10.0, *, depth: int | None = None) -> Predictor:
+    """How far g² has fallen below v̂: the ratio of their sums, |v̂| over |g|².
+
+    Once it is far above 1, v decays whatever the gradient does, the second stage of a spike
+    (SPIKE, arXiv 2506.04805). v̂ is read off D, so that it includes ε.
+
+    Args:
+        threshold: of the alarm.
+        depth: the number of keys that name a layer: the largest ratio of all layers; None takes the
+            sums over all parameters.
+
+    Example:
+        >>> decoupling(depth=1).memory
+        0
+    """
+
+    def update(state: tuple[()], seen: Observation) -> tuple[tuple[()], Signal]:
+        grads, diagonal = seen.now.grads, seen.now.diagonal
+        squares = jax.tree.map(jnp.square, grads)
+        seconds = jax.tree.map(jnp.square, _inverse(diagonal))
+        if depth is None:
+            return state, jnp.asarray(optax.tree.sum(seconds)) / optax.tree.sum(squares)
+        above, below = (adam.layer_sums(tree, depth=depth) for tree in (seconds, squares))
+        return state, jnp.stack([above[name] / below[name] for name in below]).max()
+
+    return Predictor(lambda params: (), update, threshold)
+
+
+def reversal(threshold: float = 0.5) -> Predictor:
+    """How much updates turn around: minus the cosine of two in a row, 1 for a full turn.
+
+    At the edge of stability the unstable direction alternates in sign.
+
+    Args:
+        threshold: of the alarm.
+
+    Example:
+        >>> reversal().memory
+        1
+    """
+
+    def init(params: Params) -> Params:
+        return jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), params)
+
+    def update(last: Params, seen: Observation) -> tuple[Params, Signal]:
+        step = jax.tree.map(jnp.multiply, seen.now.diagonal, seen.now.moment)
+        (here, _), (there, _) = normalised(step), normalised(last)
+        lengths = optax.tree.norm(here) * optax.tree.norm(there)
+        return step, -jnp.asarray(optax.tree.vdot(here, there)) / lengths
+
+    return Predictor(init, update, threshold, memory=1)
+
+
+class _Average(NamedTuple):
+    value: Float[Array, ""]
+    weight: Float[Array, ""]
+
+
+def above_average(
+    of: Average = "grad_norm", threshold: float = 2.0, *, decay: float = 0.98
+) -> Predictor:
+    """Gradient norm or loss over its own running average of the steps before.
+
+    Args:
+        of: what is watched.
+        threshold: of the alarm.
+        decay: of the average, per step; it is bias-corrected.
+
+    Raises:
+        ValueError: if ``of`` is unknown, or ``decay`` not in [0, 1).
+
+    Example:
+        >>> above_average("loss", threshold=1.5).threshold
+        1.5
+    """
+    _require("of", of, get_args(Average))
+    if not 0 <= decay < 1:
+        raise ValueError(f"decay must be in [0, 1), got {decay}")
+
+    def init(params: Params) -> _Average:
+        zero = jnp.zeros((), jnp.result_type(*jax.tree.leaves(params)))
+        return _Average(zero, zero)
+
+    def update(average: _Average, seen: Observation) -> tuple[_Average, Signal]:
+        value = seen.loss if of == "loss" else optax.tree.norm(seen.now.grads)
+        signal = value / (average.value / average.weight)
+        mixed = decay * average.value + (1 - decay) * value
+        return _Average(mixed, decay * average.weight + (1 - decay)), signal
+
+    return Predictor(init, update, threshold)
+
+
+def held(predictor: Predictor, every: int) -> Predictor:
+    """The same looked at every few steps only, its last signal holding in between.
+
+    A ``lax.cond`` decides, which saves the cost in a training loop of one's own. Under ``vmap``
+    both branches run; in the engine, give the probe its ``every`` instead.
+
+    Args:
+        predictor: any that needs no memory of the step just before.
+        every: look at steps 0, every, 2 every, ...
+
+    Raises:
+        ValueError: if ``every`` is below 1, or the predictor remembers the last step.
+
+    Example:
+        >>> held(exact("curvature_b"), every=5).second_derivatives
+        1
+    """
+    if every < 1:
+        raise ValueError(f"every must be at least 1, got {every}")
+    if predictor.memory:
+        raise ValueError(
+            "predictor must not compare two steps in a row, some of which it would miss"
+        )
+
+    def init(params: Params) -> tuple[Array, PyTree, Signal]:
+        dtype = jnp.result_type(*jax.tree.leaves(params))
+        return jnp.zeros((), int), predictor.init(params), jnp.full((), jnp.nan, dtype)
+
+    def update(state: tuple[Array, PyTree, Signal], seen: Observation):
+        count, inner, signal = state
+        inner, signal = jax.lax.cond(
+            count % every == 0,
+            lambda: predictor.update(inner, seen),
+            lambda: (inner, signal),
+        )
+        return (count + 1, inner, signal), signal
+
+    return predictor._replace(init=init, update=update)
+
+
+def probe(
+    predictors: Mapping[str, Predictor], settings: Settings = adam.from_hyper, every: int = 1
+) -> Probe:
+    """Records the signals of predictors, side by side on the same run.
+
+    Args:
+        predictors: by the names under which their signals are recorded.
+        settings: Adam's hyper-parameters from those of a run.
+        every: measure at every so many steps; those that remember the last step want 1.
+
+    Raises:
+        ValueError: if a predictor that remembers the last step would miss it.
+
+    Example:
+        >>> probe({"free": secant("stretch"), "exact": exact("curvature_a")}).every
+        1
+    """
+    remembering = [name for name, each in predictors.items() if each.memory]
+    if every != 1 and remembering:
+        raise ValueError(f"every must be 1 for {', '.join(remembering)}, which compare two steps")
+
+    def init(key: Key[Array, ""], params: Params) -> dict[str, PyTree]:
+        del key
+        return {name: each.init(params) for name, each in predictors.items()}
+
+    def measure(
+        states: dict[str, PyTree], view: View
+    ) -> tuple[dict[str, PyTree], dict[str, Array]]:
+        refuse_blocks(view)
+        objective = view.objective
+        now = snapshot(view.method_state, settings(view.hyper), objective.grads)
+        seen = Observation(view.params, objective.loss, objective.function, now)
+        updated = {name: each.update(states[name], seen) for name, each in predictors.items()}
+        states = {name: state for name, (state, _) in updated.items()}
+        return states, {name: signal for name, (_, signal) in updated.items()}
+
+    return Probe(measure, init=init, every=every)
+
+
+def _inverse(diagonal: Params) -> Params:
+    """D⁻¹, zero where a parameter takes no part."""
+    return jax.tree.map(lambda d: jnp.where(d > 0, 1 / jnp.where(d > 0, d, 1), 0), diagonal)
+
+
+def _require(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")

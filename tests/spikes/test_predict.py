@@ -1,0 +1,226 @@
+"""Predictors against dense algebra, closed forms, and the views of Adam's state."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import phenodl
+from phenodl import sweep, training
+from phenodl.optim import adam
+from phenodl.protocol import Probe, Problem
+from phenodl.spikes import curvatures, predict
+from phenodl.spikes.predict import Observation
+from phenodl.spikes.snapshots import Snapshot
+
+LEARNING_RATE, B2 = 0.05, 0.9
+SCALES = np.array([1.0, 4.0, 30.0])
+MEANS = ("rayleigh", "norm", "stretch")
+
+
+def observation(grads, diagonal, moment=None, loss=1.0):
+    one = jnp.ones((), grads.dtype)
+    now = Snapshot(grads, grads if moment is None else moment, diagonal, one, one)
+    return Observation(jnp.zeros_like(grads), jnp.asarray(loss, grads.dtype), jnp.sum, now)
+
+
+@pytest.mark.parametrize("definite", [True, False])
+def test_secant_means_are_moments_of_the_dense_spectrum(x64, definite):
+    random = np.random.default_rng(3)
+    square = random.standard_normal((6, 6))
+    hessian = square @ square.T if definite else square + square.T
+    diagonal, step = random.uniform(0.1, 10, 6), random.standard_normal(6)
+    values, vectors = np.linalg.eigh(np.sqrt(diagonal[:, None] * diagonal) * hessian)
+    weights = (vectors.T @ (step / np.sqrt(diagonal))) ** 2
+    zeroth, first, second = (weights @ values**power for power in (0, 1, 2))
+    expected = {"rayleigh": first / zeroth, "norm": np.sqrt(second / zeroth)}
+    expected["stretch"] = second / first
+    arrays = [jnp.asarray(each) for each in (step, hessian @ step, diagonal)]
+    found = {mean: float(predict.secant_mean(mean, *arrays)) for mean in MEANS}
+    for mean in MEANS:
+        np.testing.assert_allclose(found[mean], expected[mean], rtol=1e-12)
+    if definite:
+        assert found["rayleigh"] <= found["norm"] <= found["stretch"] <= values[-1]
+
+
+@functools.cache
+def trained():
+    """Signals, parameters and exact curvatures of Adam on a quadratic of three coordinates."""
+
+    def place(state, view):
+        return state, {"theta": view.params, "grads": view.objective.grads}
+
+    predictors = {mean: predict.secant(mean) for mean in MEANS}
+    predictors |= {
+        "same_batch": predict.secant("norm", same_batch=True),
+        "b": predict.exact("curvature_b"),
+        "decoupling": predict.decoupling(),
+        "reversal": predict.reversal(),
+        "grad_norm": predict.above_average(decay=0.5),
+    }
+    with jax.enable_x64(True):
+        problem = Problem(
+            init=lambda key, data, hyper: jnp.array([1.0, -2.0, 0.5]),
+            loss=lambda theta, scales: 0.5 * (scales * theta**2).sum(),
+            batch=lambda data, key, step: data["scales"],
+            data={"scales": SCALES},
+        )
+        chunks = training.train(
+            problem,
+            training.from_optax(lambda hyper: adam.from_hyper(hyper).transformation()),
+            sweep.product(key=jax.random.key(0), seed=[0], learning_rate=LEARNING_RATE, b2=B2),
+            steps=40,
+            probes=[
+                predict.probe(predictors),
+                Probe(place),
+                curvatures.gradient_probe(which=["curvature_b"]),
+                curvatures.threshold_probe(),
+            ],
+        )
+        return phenodl.collect(chunks).isel(seed=0).squeeze()
+
+
+def numpy_adam(grads, b1=0.9, b2=B2):
+    """D, m̂ and the momentum factor after each gradient."""
+    m = v = np.zeros(grads.shape[1])
+    for count, g in enumerate(grads, 1):
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        diagonal = 1 / (np.sqrt(v / (1 - b2**count)) + 1e-8)
+        yield diagonal, m / (1 - b1**count), (1 - b1) / (1 + b1) / (1 - b1**count)
+
+
+def test_secants_of_a_training_are_those_of_its_record():
+    runs = trained()
+    theta, grads = runs.theta.values, runs.grads.values
+    views = list(numpy_adam(grads))
+    for t in range(1, len(theta)):
+        diagonal, _, factor = views[t]
+        step, change = theta[t] - theta[t - 1], grads[t] - grads[t - 1]
+        inner, length, square = (
+            step @ change,
+            step @ (step / diagonal),
+            change @ (diagonal * change),
+        )
+        expected = {"rayleigh": inner / length, "norm": (square / length) ** 0.5}
+        expected["stretch"] = square / inner
+        for mean, value in expected.items():
+            ratio = factor * value * LEARNING_RATE / 2
+            np.testing.assert_allclose(runs[mean].values[t], ratio, rtol=1e-10)
+    assert all(np.isnan(runs[mean].values[0]) for mean in MEANS)
+
+
+def test_exact_signal_is_the_curvature_in_units_of_the_threshold():
+    runs = trained()
+    np.testing.assert_allclose(runs.b, runs.curvature_b / runs.threshold, rtol=1e-12)
+
+
+def test_a_gradient_on_the_same_batch_changes_nothing_on_the_full_batch():
+    runs = trained()
+    np.testing.assert_allclose(runs.same_batch, runs.norm, rtol=1e-10)
+
+
+def test_rules_of_thumb_of_a_training_are_those_of_its_record():
+    runs = trained()
+    grads = runs.grads.values
+    views = list(numpy_adam(grads))
+    steps = np.array([diagonal * moment for diagonal, moment, _ in views])
+    ratio = [(1 / d**2).sum() / (g**2).sum() for (d, _, _), g in zip(views, grads, strict=True)]
+    np.testing.assert_allclose(runs.decoupling, ratio, rtol=1e-10)
+
+    lengths = np.linalg.norm(steps, axis=1)
+    cosine = (steps[1:] * steps[:-1]).sum(1) / lengths[1:] / lengths[:-1]
+    np.testing.assert_allclose(runs.reversal[1:], -cosine, rtol=1e-9)
+
+    norms = np.linalg.norm(grads, axis=1)
+    for t in (1, 5, 39):
+        weights = 0.5 ** np.arange(t, 0, -1)
+        average = (weights @ norms[:t]) / weights.sum()
+        np.testing.assert_allclose(runs.grad_norm[t], norms[t] / average, rtol=1e-10)
+    assert np.isnan(runs.grad_norm[0])
+
+
+def test_on_mini_batches_the_same_batch_removes_the_noise_between_them(x64):
+    """The batches differ by a linear term, of which the Hessian knows nothing."""
+    scales, slopes = jnp.asarray(SCALES), jnp.array([[5.0, -3.0, 2.0], [-4.0, 1.0, 6.0]])
+    points = jnp.array([[1.0, -1.0, 0.5], [0.9, -1.1, 0.45]])
+    diagonal, one = jnp.array([1.0, 0.5, 2.0]), jnp.ones(())
+
+    def signals(predictor):
+        state = predictor.init(points[0])
+        for params, slope in zip(points, slopes, strict=True):
+
+            def loss(x, slope=slope):
+                return 0.5 * (scales * x**2).sum() + slope @ x
+
+            grads = jax.grad(loss)(params)
+            seen = Observation(
+                params, loss(params), loss, Snapshot(grads, grads, diagonal, one, one)
+            )
+            state, signal = predictor.update(state, seen)
+        return float(signal)
+
+    step = points[1] - points[0]
+    curvature = float(step @ (scales * step) / (step @ (step / diagonal)))
+    np.testing.assert_allclose(
+        signals(predict.secant("rayleigh", same_batch=True)), curvature, 1e-12
+    )
+    assert abs(signals(predict.secant("rayleigh")) - curvature) > 1
+
+
+def test_decoupling_takes_the_layer_that_is_farthest_apart():
+    tx = optax.adam(0.1, b2=0.9, eps=0.0)
+    params = {"in": jnp.ones(3), "out": jnp.ones(2)}
+    state = tx.init(params)
+    for scale in (1.0, 0.1):
+        grads = {"in": jnp.full(3, scale), "out": jnp.full(2, scale**3)}
+        with jax.numpy_dtype_promotion("standard"):
+            _, state = tx.update(grads, state)
+    now = curvatures.snapshot(state, adam.Adam(0.1, b2=0.9, eps=0.0), grads)
+    seen = Observation(params, jnp.ones(()), lambda params: jnp.ones(()), now)
+    ratios = adam.gradient_ratio(state, grads, b2=0.9)
+    _, signal = predict.decoupling(depth=1).update((), seen)
+    np.testing.assert_allclose(signal, 1 / min(map(float, ratios.values())), rtol=1e-5)
+
+
+def test_squares_of_small_float32_gradients_do_not_underflow():
+    step, hessian = jnp.array([1e-25, 2e-25]), jnp.array([3.0, 3.0])
+    for mean in MEANS:
+        value = predict.secant_mean(mean, step, hessian * step, jnp.ones(2))
+        np.testing.assert_allclose(value, 3.0, rtol=1e-6)
+
+
+def test_frozen_parameters_take_no_part():
+    predictor = predict.secant("norm")
+    state = predictor.init(jnp.zeros(2))
+    for size in (1.0, 2.0):
+        grads, diagonal = jnp.array([size, jnp.nan]), jnp.array([1.0, 0.0])
+        seen = observation(grads, diagonal)._replace(params=jnp.array([size, jnp.nan]))
+        state, signal = predictor.update(state, seen)
+    assert float(signal) == 1.0
+
+
+def test_held_looks_at_every_few_steps():
+    predictor = predict.held(predict.decoupling(), every=3)
+    state, signals = predictor.init(jnp.zeros(1)), []
+    for size in range(1, 8):
+        seen = observation(jnp.full(1, float(size)), jnp.ones(1))
+        state, signal = predictor.update(state, seen)
+        signals.append(float(signal))
+    expected = [1 / size**2 for size in (1, 1, 1, 4, 4, 4, 7)]
+    np.testing.assert_allclose(signals, expected, rtol=1e-6)
+
+
+def test_what_cannot_be_predicted_with_is_refused():
+    with pytest.raises(ValueError, match="mean must be one of rayleigh, norm, stretch; got 'max'"):
+        predict.secant("max")
+    with pytest.raises(ValueError, match="which must be one of lambda_grad"):
+        predict.exact("lambda_max")
+    with pytest.raises(ValueError, match=r"decay must be in \[0, 1\), got 1"):
+        predict.above_average(decay=1)
+    with pytest.raises(ValueError, match="every must be 1 for free"):
+        predict.probe({"free": predict.secant()}, every=5)
+    with pytest.raises(ValueError, match="must not compare two steps"):
+        predict.held(predict.reversal(), 2)
