@@ -39,6 +39,13 @@ Mean = Literal["rayleigh", "norm", "stretch"]
 Average = Literal["grad_norm", "loss"]
 
 
+class Point(NamedTuple):
+    """Where a step stood: θ and g, NaN before the first step."""
+
+    params: Params
+    grads: Params
+
+
 class Observation(NamedTuple):
     """What a predictor sees of a step.
 
@@ -47,24 +54,26 @@ class Observation(NamedTuple):
         loss: on the batch of this step.
         function: the loss on this batch as a function of the parameters.
         now: Adam after absorbing g_t.
+        last: θ_{t-1} and g_{t-1}; whoever calls the predictor remembers them.
     """
 
     params: Params
     loss: Float[Array, ""]
     function: LossFn
     now: Snapshot
+    last: Point
 
 
 class Predictor(NamedTuple):
     """A pair of pure functions, and what they cost.
 
     Attributes:
-        init: ``init(params) -> state``.
+        init: ``init(params) -> state``; scalars, never a copy of the parameters.
         update: ``update(state, observation) -> (state, signal)``; NaN where there is none yet.
         threshold: the signal's alarm level.
         second_derivatives: along one direction, per step.
         gradients: beside the one that the optimizer uses, per step.
-        memory: trees like the parameters that the state holds.
+        looks_back: whether it compares with the last step, whose θ and g must be remembered.
     """
 
     init: Callable[[Params], PyTree]
@@ -72,7 +81,18 @@ class Predictor(NamedTuple):
     threshold: float = 1.0
     second_derivatives: int = 0
     gradients: int = 0
-    memory: int = 0
+    looks_back: bool = False
+
+
+def before_the_first_step(params: Params) -> Point:
+    """The point to look back on at the first step: NaN, as are all signals that do.
+
+    Example:
+        >>> before_the_first_step(jnp.zeros(1)).grads.tolist()
+        [nan]
+    """
+    nowhere = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), params)
+    return Point(nowhere, nowhere)
 
 
 def exact(which: Quotient = "curvature_b") -> Predictor:
@@ -95,12 +115,7 @@ def exact(which: Quotient = "curvature_b") -> Predictor:
         value = directional(seen.function, seen.params, seen.now, [which])[which]
         return state, value / seen.now.threshold
 
-    return Predictor(lambda params: (), update, second_derivatives=1)
-
-
-class _Point(NamedTuple):
-    params: Params
-    grads: Params
+    return Predictor(_nothing, update, second_derivatives=1)
 
 
 def secant(mean: Mean = "stretch", *, same_batch: bool = False) -> Predictor:
@@ -121,17 +136,13 @@ def secant(mean: Mean = "stretch", *, same_batch: bool = False) -> Predictor:
         ValueError: if ``mean`` is unknown.
 
     Example:
-        >>> secant("norm").memory, secant("norm", same_batch=True).gradients
-        (2, 1)
+        >>> secant("norm").second_derivatives, secant("norm", same_batch=True).gradients
+        (0, 1)
     """
     _require("mean", mean, get_args(Mean))
 
-    def init(params: Params) -> _Point:
-        nowhere = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), params)
-        return _Point(nowhere, nowhere)
-
-    def update(last: _Point, seen: Observation) -> tuple[_Point, Signal]:
-        now = seen.now
+    def update(state: tuple[()], seen: Observation) -> tuple[tuple[()], Signal]:
+        now, last = seen.now, seen.last
         before = jax.grad(seen.function)(last.params) if same_batch else last.grads
         # Frozen parameters have D = 0 and take no part.
         step, change = (
@@ -139,9 +150,9 @@ def secant(mean: Mean = "stretch", *, same_batch: bool = False) -> Predictor:
             for pair in ((seen.params, last.params), (now.grads, before))
         )
         curvature = now.factor * secant_mean(mean, step, change, now.diagonal)
-        return _Point(seen.params, now.grads), curvature / now.threshold
+        return state, curvature / now.threshold
 
-    return Predictor(init, update, gradients=int(same_batch), memory=2 - int(same_batch))
+    return Predictor(_nothing, update, gradients=int(same_batch), looks_back=True)
 
 
 def secant_mean(mean: Mean, step: Params, change: Params, diagonal: Params) -> Float[Array, ""]:
@@ -193,8 +204,8 @@ def decoupling(threshold: float = 10.0, *, depth: int | None = None) -> Predicto
             sums over all parameters.
 
     Example:
-        >>> decoupling(depth=1).memory
-        0
+        >>> decoupling(depth=1).looks_back
+        False
     """
 
     def update(state: tuple[()], seen: Observation) -> tuple[tuple[()], Signal]:
@@ -206,11 +217,11 @@ def decoupling(threshold: float = 10.0, *, depth: int | None = None) -> Predicto
         above, below = (adam.layer_sums(tree, depth=depth) for tree in (seconds, squares))
         return state, jnp.stack([above[name] / below[name] for name in below]).max()
 
-    return Predictor(lambda params: (), update, threshold)
+    return Predictor(_nothing, update, threshold)
 
 
 def reversal(threshold: float = 0.5) -> Predictor:
-    """How much updates turn around: minus the cosine of two in a row, 1 for a full turn.
+    """How much updates turn around: minus the cosine of this one and the last, 1 for a full turn.
 
     At the edge of stability the unstable direction alternates in sign.
 
@@ -218,20 +229,24 @@ def reversal(threshold: float = 0.5) -> Predictor:
         threshold: of the alarm.
 
     Example:
-        >>> reversal().memory
-        1
+        >>> reversal().looks_back
+        True
     """
 
-    def init(params: Params) -> Params:
-        return jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), params)
+    def update(state: tuple[()], seen: Observation) -> tuple[tuple[()], Signal]:
+        now = seen.now
+        descent = jax.tree.map(jnp.multiply, now.diagonal, now.moment)  # minus this update, over η
+        last = jax.tree.map(
+            lambda d, new, old: jnp.where(d > 0, new - old, 0),
+            now.diagonal,
+            seen.params,
+            seen.last.params,
+        )
+        (descent, _), (last, _) = normalised(descent), normalised(last)
+        lengths = optax.tree.norm(descent) * optax.tree.norm(last)
+        return state, jnp.asarray(optax.tree.vdot(descent, last)) / lengths
 
-    def update(last: Params, seen: Observation) -> tuple[Params, Signal]:
-        step = jax.tree.map(jnp.multiply, seen.now.diagonal, seen.now.moment)
-        (here, _), (there, _) = normalised(step), normalised(last)
-        lengths = optax.tree.norm(here) * optax.tree.norm(there)
-        return step, -jnp.asarray(optax.tree.vdot(here, there)) / lengths
-
-    return Predictor(init, update, threshold, memory=1)
+    return Predictor(_nothing, update, threshold, looks_back=True)
 
 
 class _Average(NamedTuple):
@@ -280,11 +295,11 @@ def held(predictor: Predictor, every: int) -> Predictor:
     both branches run; in the engine, give the probe its ``every`` instead.
 
     Args:
-        predictor: any that needs no memory of the step just before.
+        predictor: any but those that keep a running average, which would miss steps.
         every: look at steps 0, every, 2 every, ...
 
     Raises:
-        ValueError: if ``every`` is below 1, or the predictor remembers the last step.
+        ValueError: if ``every`` is below 1.
 
     Example:
         >>> held(exact("curvature_b"), every=5).second_derivatives
@@ -292,10 +307,6 @@ def held(predictor: Predictor, every: int) -> Predictor:
     """
     if every < 1:
         raise ValueError(f"every must be at least 1, got {every}")
-    if predictor.memory:
-        raise ValueError(
-            "predictor must not compare two steps in a row, some of which it would miss"
-        )
 
     def init(params: Params) -> tuple[Array, PyTree, Signal]:
         dtype = jnp.result_type(*jax.tree.leaves(params))
@@ -321,35 +332,41 @@ def probe(
     Args:
         predictors: by the names under which their signals are recorded.
         settings: Adam's hyper-parameters from those of a run.
-        every: measure at every so many steps; those that remember the last step want 1.
+        every: measure at every so many steps; 1 for those that look back.
 
     Raises:
-        ValueError: if a predictor that remembers the last step would miss it.
+        ValueError: if a predictor that looks back would see no last step.
 
     Example:
         >>> probe({"free": secant("stretch"), "exact": exact("curvature_a")}).every
         1
     """
-    remembering = [name for name, each in predictors.items() if each.memory]
-    if every != 1 and remembering:
-        raise ValueError(f"every must be 1 for {', '.join(remembering)}, which compare two steps")
+    looking = [name for name, each in predictors.items() if each.looks_back]
+    if every != 1 and looking:
+        raise ValueError(f"every must be 1 for {', '.join(looking)}, which look back; got {every}")
 
-    def init(key: Key[Array, ""], params: Params) -> dict[str, PyTree]:
+    def init(key: Key[Array, ""], params: Params) -> tuple[Point, dict[str, PyTree]]:
         del key
-        return {name: each.init(params) for name, each in predictors.items()}
+        states = {name: each.init(params) for name, each in predictors.items()}
+        return before_the_first_step(params), states
 
-    def measure(
-        states: dict[str, PyTree], view: View
-    ) -> tuple[dict[str, PyTree], dict[str, Array]]:
+    def measure(state: tuple[Point, dict[str, PyTree]], view: View):
         refuse_blocks(view)
-        objective = view.objective
+        (last, states), objective = state, view.objective
         now = snapshot(view.method_state, settings(view.hyper), objective.grads)
-        seen = Observation(view.params, objective.loss, objective.function, now)
+        seen = Observation(view.params, objective.loss, objective.function, now, last)
         updated = {name: each.update(states[name], seen) for name, each in predictors.items()}
         states = {name: state for name, (state, _) in updated.items()}
-        return states, {name: signal for name, (_, signal) in updated.items()}
+        signals = {name: signal for name, (_, signal) in updated.items()}
+        return (Point(view.params, now.grads), states), signals
 
     return Probe(measure, init=init, every=every)
+
+
+def _nothing(params: Params) -> tuple[()]:
+    """The state of a predictor that remembers nothing."""
+    del params
+    return ()
 
 
 def _inverse(diagonal: Params) -> Params:

@@ -21,10 +21,11 @@ SCALES = np.array([1.0, 4.0, 30.0])
 MEANS = ("rayleigh", "norm", "stretch")
 
 
-def observation(grads, diagonal, moment=None, loss=1.0):
+def observation(params, grads, diagonal, last=None, function=jnp.sum):
     one = jnp.ones((), grads.dtype)
-    now = Snapshot(grads, grads if moment is None else moment, diagonal, one, one)
-    return Observation(jnp.zeros_like(grads), jnp.asarray(loss, grads.dtype), jnp.sum, now)
+    last = predict.before_the_first_step(params) if last is None else last
+    now = Snapshot(grads, grads, diagonal, one, one)
+    return Observation(params, function(params), function, now, last)
 
 
 @pytest.mark.parametrize("definite", [True, False])
@@ -146,28 +147,21 @@ def test_on_mini_batches_the_same_batch_removes_the_noise_between_them(x64):
     """The batches differ by a linear term, of which the Hessian knows nothing."""
     scales, slopes = jnp.asarray(SCALES), jnp.array([[5.0, -3.0, 2.0], [-4.0, 1.0, 6.0]])
     points = jnp.array([[1.0, -1.0, 0.5], [0.9, -1.1, 0.45]])
-    diagonal, one = jnp.array([1.0, 0.5, 2.0]), jnp.ones(())
+    losses = [lambda x, slope=slope: 0.5 * (scales * x**2).sum() + slope @ x for slope in slopes]
+    grads = [jax.grad(loss)(point) for loss, point in zip(losses, points, strict=True)]
+    diagonal = jnp.array([1.0, 0.5, 2.0])
+    last = predict.Point(points[0], grads[0])
+    seen = observation(points[1], grads[1], diagonal, last, losses[1])
 
-    def signals(predictor):
-        state = predictor.init(points[0])
-        for params, slope in zip(points, slopes, strict=True):
-
-            def loss(x, slope=slope):
-                return 0.5 * (scales * x**2).sum() + slope @ x
-
-            grads = jax.grad(loss)(params)
-            seen = Observation(
-                params, loss(params), loss, Snapshot(grads, grads, diagonal, one, one)
-            )
-            state, signal = predictor.update(state, seen)
-        return float(signal)
+    def signal(predictor):
+        return float(predictor.update((), seen)[1])
 
     step = points[1] - points[0]
     curvature = float(step @ (scales * step) / (step @ (step / diagonal)))
     np.testing.assert_allclose(
-        signals(predict.secant("rayleigh", same_batch=True)), curvature, 1e-12
+        signal(predict.secant("rayleigh", same_batch=True)), curvature, 1e-12
     )
-    assert abs(signals(predict.secant("rayleigh")) - curvature) > 1
+    assert abs(signal(predict.secant("rayleigh")) - curvature) > 1
 
 
 def test_decoupling_takes_the_layer_that_is_farthest_apart():
@@ -179,7 +173,8 @@ def test_decoupling_takes_the_layer_that_is_farthest_apart():
         with jax.numpy_dtype_promotion("standard"):
             _, state = tx.update(grads, state)
     now = curvatures.snapshot(state, adam.Adam(0.1, b2=0.9, eps=0.0), grads)
-    seen = Observation(params, jnp.ones(()), lambda params: jnp.ones(()), now)
+    last = predict.before_the_first_step(params)
+    seen = Observation(params, jnp.ones(()), lambda params: jnp.ones(()), now, last)
     ratios = adam.gradient_ratio(state, grads, b2=0.9)
     _, signal = predict.decoupling(depth=1).update((), seen)
     np.testing.assert_allclose(signal, 1 / min(map(float, ratios.values())), rtol=1e-5)
@@ -193,20 +188,16 @@ def test_squares_of_small_float32_gradients_do_not_underflow():
 
 
 def test_frozen_parameters_take_no_part():
-    predictor = predict.secant("norm")
-    state = predictor.init(jnp.zeros(2))
-    for size in (1.0, 2.0):
-        grads, diagonal = jnp.array([size, jnp.nan]), jnp.array([1.0, 0.0])
-        seen = observation(grads, diagonal)._replace(params=jnp.array([size, jnp.nan]))
-        state, signal = predictor.update(state, seen)
-    assert float(signal) == 1.0
+    points = [jnp.array([size, jnp.nan]) for size in (1.0, 2.0)]
+    seen = observation(points[1], points[1], jnp.array([1.0, 0.0]), predict.Point(*points[:1] * 2))
+    assert float(predict.secant("norm").update((), seen)[1]) == 1.0
 
 
 def test_held_looks_at_every_few_steps():
     predictor = predict.held(predict.decoupling(), every=3)
     state, signals = predictor.init(jnp.zeros(1)), []
     for size in range(1, 8):
-        seen = observation(jnp.full(1, float(size)), jnp.ones(1))
+        seen = observation(jnp.zeros(1), jnp.full(1, float(size)), jnp.ones(1))
         state, signal = predictor.update(state, seen)
         signals.append(float(signal))
     expected = [1 / size**2 for size in (1, 1, 1, 4, 4, 4, 7)]
@@ -222,5 +213,5 @@ def test_what_cannot_be_predicted_with_is_refused():
         predict.above_average(decay=1)
     with pytest.raises(ValueError, match="every must be 1 for free"):
         predict.probe({"free": predict.secant()}, every=5)
-    with pytest.raises(ValueError, match="must not compare two steps"):
-        predict.held(predict.reversal(), 2)
+    with pytest.raises(ValueError, match="every must be at least 1, got 0"):
+        predict.held(predict.reversal(), 0)
