@@ -104,7 +104,8 @@ def from_optax(transformation: Callable[[Hyper], optax.GradientTransformation]) 
 
     Args:
         transformation: builds the optimizer from a run's hyper-parameters, which are traced: any
-            of them can be an axis of the sweep.
+            of them can be an axis of the sweep. Where its ``update`` takes more arguments it gets
+            ``value``, ``grad`` and ``value_fn``, as optax's line searches want them.
 
     Example:
         >>> method = from_optax(lambda hyper: optax.adam(hyper["learning_rate"], b2=hyper["b2"]))
@@ -116,7 +117,14 @@ def from_optax(transformation: Callable[[Hyper], optax.GradientTransformation]) 
     def step(objective: Objective, params: Params, state: PyTree, hyper: Hyper):
         # optax raises floats to integer powers, and in a block divides (..., runs) by (runs,).
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            update, state = transformation(hyper).update(objective.grads, state, params)
+            update, state = optax.with_extra_args_support(transformation(hyper)).update(
+                objective.grads,
+                state,
+                params,
+                value=objective.loss,
+                grad=objective.grads,
+                value_fn=objective.function,
+            )
         return optax.apply_updates(params, update), state, StepInfo(update, jnp.ones(()))
 
     return Method(init, step)

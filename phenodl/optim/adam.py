@@ -58,7 +58,7 @@ class Adam(NamedTuple):
         return optax.adamw(**values)
 
 
-def from_hyper(hyper: Mapping[str, Scalar]) -> Adam:
+def from_hyper(hyper: Mapping[str, Any]) -> Adam:
     """Adam with every value that a run's hyper-parameters name, and optax's defaults elsewhere.
 
     Args:
@@ -104,6 +104,10 @@ def _nodes(tree: PyTree, kind: type) -> list[Any]:
     return [node for node in leaves if isinstance(node, kind)]
 
 
+def _is_adam(node: PyTree) -> bool:
+    return isinstance(node, optax.ScaleByAdamState)
+
+
 def is_masked(node: PyTree) -> bool:
     """Whether a node of a view stands for parameters that are kept from Adam."""
     return isinstance(node, optax.MaskedNode)
@@ -130,6 +134,41 @@ def injected(opt_state: PyTree) -> dict[str, Array]:
         if _nodes(node.inner_state, optax.ScaleByAdamState):
             return injected(node.inner_state) or dict(node.hyperparams)
     return {}
+
+
+def settings_of(opt_state: PyTree, **given: LearningRate | None) -> Adam:
+    """The hyper-parameters of the Adam inside a chain, as far as they can be known.
+
+    Args:
+        opt_state: the state of an optax chain.
+        **given: by name, as in :class:`Adam`; what is None is the one that
+            ``optax.inject_hyperparams`` gave Adam, if it did, and else optax's default.
+
+    Raises:
+        ValueError: if the learning rate is neither given nor injected.
+
+    Example:
+        >>> settings_of(optax.adam(0.1).init(jnp.zeros(3)), learning_rate=0.1, b1=None).b1
+        0.9
+    """
+    known = {name: value for name, value in given.items() if value is not None}
+    return from_hyper({**injected(opt_state), **known})
+
+
+def with_second_moment(opt_state: PyTree, second: PyTree[Float[Array, "..."]]) -> PyTree:
+    """The same state with another v, not bias-corrected, in its one Adam.
+
+    Example:
+        >>> state = with_second_moment(optax.adam(0.1).init(jnp.zeros(2)), jnp.ones(2))
+        >>> adam_state(state).nu.tolist()
+        [1.0, 1.0]
+    """
+    adam_state(opt_state)
+    return jax.tree.map(
+        lambda node: node._replace(nu=second) if _is_adam(node) else node,
+        opt_state,
+        is_leaf=_is_adam,
+    )
 
 
 def first_moment(opt_state: PyTree, *, b1: Scalar) -> PyTree[Float[Array, "..."]]:

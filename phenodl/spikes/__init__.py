@@ -7,6 +7,7 @@ The modules are used by name. Some measure while training goes on:
     subset      the same along gradient and update, from a few micro-batches and with their error
     decoupling  g² and v̂ of each layer
     predict     signals that foretell a spike, from a second derivative or from none
+    control     any optax chain with Adam, corrected while such a signal alarms
     monitor     all of it at once for any optax loop
 
 What was recorded is judged afterwards:

@@ -108,16 +108,15 @@ def monitor(
     """
     if products < 0:
         raise ValueError(f"products must not be negative; it is {products}")
-    given = {
-        "learning_rate": learning_rate,
-        "b1": b1,
-        "b2": b2,
-        "eps": eps,
-        "eps_root": eps_root,
-        "weight_decay": weight_decay,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    settings = adam.from_hyper({**adam.injected(opt_state), **given})
+    settings = adam.settings_of(
+        opt_state,
+        learning_rate=learning_rate,
+        b1=b1,
+        b2=b2,
+        eps=eps,
+        eps_root=eps_root,
+        weight_decay=weight_decay,
+    )
 
     def function(params: Params) -> Float[Array, ""]:
         return loss(params, batch)

@@ -51,15 +51,15 @@ class Observation(NamedTuple):
 
     Attributes:
         params: θ_t, before the update.
-        loss: on the batch of this step.
-        function: the loss on this batch as a function of the parameters.
+        loss: on the batch of this step; None where the caller does not know it.
+        function: the loss on this batch as a function of the parameters, likewise.
         now: Adam after absorbing g_t.
         last: θ_{t-1} and g_{t-1}; whoever calls the predictor remembers them.
     """
 
     params: Params
-    loss: Float[Array, ""]
-    function: LossFn
+    loss: Float[Array, ""] | None
+    function: LossFn | None
     now: Snapshot
     last: Point
 
@@ -112,7 +112,7 @@ def exact(which: Quotient = "curvature_b") -> Predictor:
     _require("which", which, get_args(Quotient))
 
     def update(state: tuple[()], seen: Observation) -> tuple[tuple[()], Signal]:
-        value = directional(seen.function, seen.params, seen.now, [which])[which]
+        value = directional(_function(seen), seen.params, seen.now, [which])[which]
         return state, value / seen.now.threshold
 
     return Predictor(_nothing, update, second_derivatives=1)
@@ -143,7 +143,7 @@ def secant(mean: Mean = "stretch", *, same_batch: bool = False) -> Predictor:
 
     def update(state: tuple[()], seen: Observation) -> tuple[tuple[()], Signal]:
         now, last = seen.now, seen.last
-        before = jax.grad(seen.function)(last.params) if same_batch else last.grads
+        before = jax.grad(_function(seen))(last.params) if same_batch else last.grads
         # Frozen parameters have D = 0 and take no part.
         step, change = (
             jax.tree.map(lambda d, new, old: jnp.where(d > 0, new - old, 0), now.diagonal, *pair)
@@ -280,7 +280,7 @@ def above_average(
         return _Average(zero, zero)
 
     def update(average: _Average, seen: Observation) -> tuple[_Average, Signal]:
-        value = seen.loss if of == "loss" else optax.tree.norm(seen.now.grads)
+        value = _loss(seen) if of == "loss" else optax.tree.norm(seen.now.grads)
         signal = value / (average.value / average.weight)
         mixed = decay * average.value + (1 - decay) * value
         return _Average(mixed, decay * average.weight + (1 - decay)), signal
@@ -367,6 +367,18 @@ def _nothing(params: Params) -> tuple[()]:
     """The state of a predictor that remembers nothing."""
     del params
     return ()
+
+
+def _function(seen: Observation) -> LossFn:
+    if seen.function is None:
+        raise ValueError("this predictor differentiates the loss: it must be given as a function")
+    return seen.function
+
+
+def _loss(seen: Observation) -> Float[Array, ""]:
+    if seen.loss is None:
+        raise ValueError("this predictor watches the loss: its value must be given")
+    return seen.loss
 
 
 def _inverse(diagonal: Params) -> Params:
