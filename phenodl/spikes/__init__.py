@@ -9,6 +9,7 @@ The modules are used by name. Some measure while training goes on:
     predict     signals that foretell a spike, from a second derivative or from none
     control     any optax chain with Adam, corrected while such a signal alarms
     monitor     all of it at once for any optax loop
+    diagnosis   the post-mortem of a checkpoint
 
 What was recorded is judged afterwards:
 
