@@ -1,8 +1,7 @@
 """Recorders that tests hand to the experiments."""
 
-import phenodl
 from experiments.recorder import Recorder
-from phenodl import training
+from phenodl.trainer import in_memory
 
 
 class InMemory(Recorder):
@@ -16,5 +15,5 @@ class InMemory(Recorder):
         self.said.append(text)
 
     def train(self, name, problem, method, runs, **how):
-        self.results[name] = phenodl.collect(training.train(problem, method, runs, **how))
+        self.results[name] = in_memory(name, problem, method, runs, **how)
         return self.results[name]

@@ -8,7 +8,7 @@ where those of the flow are as random as its start.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -25,13 +25,8 @@ from phenodl.completion.low_rank_fit import observed
 from phenodl.models import factorization
 from phenodl.models.factorization import Factors, given_start
 from phenodl.optim import flow
-from phenodl.protocol import Method, Problem, Stop, View
-from phenodl.results import collect
-from phenodl.sweep import Runs
-from phenodl.training import train
-
-Trainer = Callable[..., xr.Dataset]
-"""``trainer(name, problem, method, runs, **training) -> Dataset``."""
+from phenodl.protocol import Problem, Stop, View
+from phenodl.trainer import Trainer, in_memory
 
 TOLERANCE = 1e-13
 """Norm of the gradient at which a flow of data of order one counts as stationary."""
@@ -67,7 +62,7 @@ def greedy_low_rank(
     size: float = 1e-8,
     tolerance: float = TOLERANCE,
     steps: int = 20_000,
-    trainer: Trainer | None = None,
+    trainer: Trainer = in_memory,
 ) -> GreedyPath:
     """Greedy low-rank learning with the squared loss, many instances at once, in double precision.
 
@@ -115,7 +110,7 @@ def greedy_low_rank(
             key=jax.random.key(0), instance={"target": target, "mask": mask, "start": start}
         )
         name = f"greedy-rank{stage + 1}"
-        trained = (trainer or _train)(name, problem, runs=runs, steps=steps, **training)
+        trained = trainer(name, problem, runs=runs, steps=steps, **training)
         factors = trained_factors(trained)
         found.append(trained)
     return path_of(found)
@@ -222,8 +217,3 @@ def _add_latent(
     return Factors(
         factors.A.at[:, latent].set(length * left), factors.B.at[latent].set(length * right)
     )
-
-
-def _train(name: str, problem: Problem, method: Method, runs: Runs, **training: Any) -> xr.Dataset:
-    del name
-    return collect(train(problem, method, runs, **training))

@@ -1,9 +1,8 @@
 """Plateaus of a training: where the gradient nearly vanishes, of which rank, at what loss.
 
 From a small start gradient flow visits the neighbourhoods of Omega_1, Omega_2, ... in turn, the
-manifolds of factors whose W_aug has rank 1, 2, ... (MF, arXiv 2405.13721, Fig. 3). On the way into
-a saddle and out of it the gradient falls and rises by orders of magnitude, so that a plateau is a
-local minimum of its norm.
+manifolds of factors whose W_aug has rank 1, 2, ... (MF, arXiv 2405.13721, Fig. 3). Where the
+plateaus of a curve lie is the rule of :mod:`phenodl.plateaus`; what tells them apart is their rank.
 """
 
 import functools
@@ -12,9 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int
 from numpy.typing import ArrayLike
-from scipy.signal import find_peaks
 
-from phenodl import probes
+from phenodl import plateaus, probes
 from phenodl.protocol import Probe, View
 
 PLATEAU_RTOL = 1e-2
@@ -72,17 +70,11 @@ def find_plateaus(
             "grad_norm, loss and singular_values must be (steps,), (steps,) and (steps, inner), "
             f"got {norm.shape}, {loss.shape} and {values.shape}"
         )
-    recorded = np.isfinite(norm)
-    end = len(norm) if recorded.all() else int(recorded.argmin())
-    depth = -np.log10(np.maximum(norm[:end], np.finfo(float).tiny))
-    index = find_peaks(depth, prominence=prominence)[0]
-    index = index[loss[index] > least_loss]
-    rank = (values[index] > rtol * values[index, :1]).sum(-1)
-
-    runs = np.split(np.arange(len(index)), np.flatnonzero(np.diff(rank)) + 1)
-    deepest = [run[depth[index[run]].argmax()] for run in runs if len(run)]
-    chosen = np.array(deepest, int)
-    return Plateaus(index[chosen], rank[chosen], loss[index[chosen]])
+    found = plateaus.find(norm, loss, prominence=prominence, least_loss=least_loss)
+    rank = (values[found.index] > rtol * values[found.index, :1]).sum(-1)
+    chosen = plateaus.merge_neighbours(norm[found.index], rank)
+    index = found.index[chosen]
+    return Plateaus(index, rank[chosen], loss[index])
 
 
 @functools.cache

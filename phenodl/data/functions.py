@@ -1,7 +1,8 @@
 """Target functions for regression, in any dimension, made with NumPy.
 
 :func:`sines`, :func:`polynomial` and :func:`steps` evaluate a function at given points, one row per
-point. :func:`sine_mixture` and :func:`quadratic_target` are whole samples of the studies.
+point. :func:`sine_mixture`, :func:`quadratic_target` and :func:`staircase` are whole samples of the
+studies.
 """
 
 import numpy as np
@@ -142,6 +143,50 @@ def quadratic_target(
     coefficients = random.standard_normal((2, dimension)) / np.sqrt(dimension)
     x = random.standard_normal((n, dimension))
     return x.astype(dtype), polynomial(x, coefficients).astype(dtype)
+
+
+def staircase(
+    seed: int,
+    n: int = 40,
+    steps: int = 3,
+    width: float = 0.1,
+    dtype: DTypeLike = np.float64,
+) -> tuple[Float[np.ndarray, "n 1"], Values]:
+    """A random staircase at evenly spaced points of [-1, 1], both ends included.
+
+    The sum of h_k tanh((x - b_k) / width). One step lies in each of as many equal parts of
+    [-0.6, 0.6], anywhere in it; heights are uniform in [0.5, 1.5]. Targets are standardised. Their
+    width and the level ends keep the best fits of narrow tanh networks bounded: a vertical step is
+    fitted best by an infinite weight, and a rise up to the end by an exponential, the limit of
+    a tanh + a of infinite bias.
+
+    Args:
+        seed: of places and heights.
+        n: points.
+        steps: of the staircase.
+        width: of a step, positive.
+        dtype: of the arrays.
+
+    Returns:
+        Inputs and targets.
+
+    Raises:
+        ValueError: ``n`` or ``steps`` is less than 1, or ``width`` not positive.
+
+    Example:
+        >>> inputs, targets = staircase(seed=0)
+        >>> inputs.shape, bool((np.diff(targets[:, 0]) > 0).all())
+        ((40, 1), True)
+    """
+    _check(n=n, steps=steps)
+    if not width > 0:
+        raise ValueError(f"width must be positive, got {width}")
+    random = np.random.default_rng(seed)
+    edges = np.linspace(-0.6, 0.6, steps + 1)
+    places, heights = random.uniform(edges[:-1], edges[1:]), random.uniform(0.5, 1.5, steps)
+    x = np.linspace(-1, 1, n)[:, None]
+    y = np.tanh((x - places) / width) @ heights[:, None]
+    return x.astype(dtype), ((y - y.mean()) / y.std()).astype(dtype)
 
 
 def _check(**numbers: int) -> None:

@@ -2,7 +2,7 @@
 
 Activations lie data-last, (features, n): the points fill the vector units of a CPU, where a
 batch-first network of 20 units is several times slower. The layers are the top-level entries of the
-parameters, each with a ``weight`` (out, in) and a ``bias`` (out,).
+parameters, each with a ``weight`` (out, in) and, unless it has none, a ``bias`` (out,).
 """
 
 import math
@@ -45,6 +45,7 @@ def problem(
     *,
     hidden: Sequence[int] = (20,),
     activation: Activation = tanh,
+    bias: bool = True,
 ) -> Problem:
     """Fit targets by a network in mean squared error, on the full batch.
 
@@ -53,6 +54,7 @@ def problem(
         targets: (n, outputs), of the same dtype.
         hidden: units of each hidden layer; empty for a linear model.
         activation: of the hidden layers, elementwise.
+        bias: whether the layers have biases.
 
     Returns:
         The problem; its data hold ``inputs`` (features, n) and ``targets`` (outputs, n).
@@ -80,7 +82,7 @@ def problem(
 
     def start(key: Key[Array, ""], data: Data, hyper: Hyper) -> Params:
         del hyper
-        return init(key, widths, data["inputs"].dtype)
+        return init(key, widths, data["inputs"].dtype, bias=bias)
 
     def loss(params: Params, batch: Data) -> Float[Array, ""]:
         return jnp.mean((apply(params, batch["inputs"], activation) - batch["targets"]) ** 2)
@@ -88,17 +90,24 @@ def problem(
     return Problem(init=start, loss=loss, data=data)
 
 
-def init(key: Key[Array, ""], widths: Sequence[int], dtype: jnp.dtype | type = float) -> Params:
+def init(
+    key: Key[Array, ""],
+    widths: Sequence[int],
+    dtype: jnp.dtype | type = float,
+    *,
+    bias: bool = True,
+) -> Params:
     """Draws weights and biases uniformly from ±1/sqrt(fan-in) of their layer.
 
     Args:
         key: of the draw.
         widths: units of every layer, from the inputs to the outputs.
         dtype: of the parameters.
+        bias: whether the layers have biases. The weights of a key are the same with and without.
 
     Returns:
-        Layers ``layer_0``, ``layer_1``, ..., each with a ``weight`` (out, in) and a ``bias``
-        (out,).
+        Layers ``layer_0``, ``layer_1``, ..., each with a ``weight`` (out, in) and, unless it has
+        none, a ``bias`` (out,).
 
     Raises:
         ValueError: fewer than two widths, or one that is less than 1.
@@ -113,10 +122,11 @@ def init(key: Key[Array, ""], widths: Sequence[int], dtype: jnp.dtype | type = f
     def layer(key: Key[Array, ""], fan_in: int, fan_out: int) -> dict[str, Float[Array, "..."]]:
         bound = 1 / math.sqrt(fan_in)
         key_weight, key_bias = jax.random.split(key)
-        return {
-            "weight": jax.random.uniform(key_weight, (fan_out, fan_in), dtype, -bound, bound),
-            "bias": jax.random.uniform(key_bias, (fan_out,), dtype, -bound, bound),
-        }
+        weight = jax.random.uniform(key_weight, (fan_out, fan_in), dtype, -bound, bound)
+        if not bias:
+            return {"weight": weight}
+        drawn = jax.random.uniform(key_bias, (fan_out,), dtype, -bound, bound)
+        return {"weight": weight, "bias": drawn}
 
     keys = jax.random.split(key, len(widths) - 1)
     fans = zip(keys, widths[:-1], widths[1:], strict=True)
@@ -129,7 +139,7 @@ def apply(
     """The outputs of the network; the last layer is linear.
 
     Args:
-        params: from :func:`init`.
+        params: from :func:`init`; each layer may have a bias or none.
         inputs: one column per data point.
         activation: of the hidden layers, elementwise.
 
@@ -141,5 +151,6 @@ def apply(
     for number in range(len(params)):
         layer = params[f"layer_{number}"]
         signal = activation(signal) if number else signal
-        signal = jnp.matmul(layer["weight"], signal) + layer["bias"][:, None]
+        signal = jnp.matmul(layer["weight"], signal)
+        signal = signal + layer["bias"][:, None] if "bias" in layer else signal
     return signal

@@ -1,4 +1,4 @@
-"""Optimizers as the theory sees them: views of optax's Adam, and gradient flow."""
+"""Optimizers as the theory sees them: views of optax's Adam, gradient flow, Newton's method."""
 
 from phenodl.optim.adam import (
     Adam,
@@ -14,9 +14,12 @@ from phenodl.optim.adam import (
     momentum_factor,
     preconditioner,
     second_moment,
+    settings_of,
     stability_threshold,
+    with_second_moment,
 )
 from phenodl.optim.flow import StepCounts, bold_driver, gradient_descent, rk4
+from phenodl.optim.newton import critical_point
 from phenodl.optim.stabilized import chebyshev
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "adam_state",
     "bold_driver",
     "chebyshev",
+    "critical_point",
     "current_learning_rate",
     "effective_learning_rate",
     "first_moment",
@@ -38,5 +42,7 @@ __all__ = [
     "preconditioner",
     "rk4",
     "second_moment",
+    "settings_of",
     "stability_threshold",
+    "with_second_moment",
 ]

@@ -108,3 +108,20 @@ def test_shapes_that_do_not_fit_are_named(function, arguments, message):
 def test_integer_points_would_truncate_the_targets(function):
     with pytest.raises(ValueError, match="points: expected floating numbers, got int64"):
         function(np.ones((2, 3), np.int64), np.full((1, 3), 0.5))
+
+
+def test_staircases_have_one_step_in_each_third():
+    for seed in range(20):
+        inputs, targets = functions.staircase(seed, n=1001, width=1e-5)
+        np.testing.assert_allclose([targets.mean(), targets.std()], [0, 1], atol=1e-12)
+        thirds = np.searchsorted(inputs[:, 0], [-0.6, -0.2, 0.2, 0.6])
+        heights = np.diff(targets[thirds, 0])
+        np.testing.assert_allclose(heights.sum(), np.ptp(targets), rtol=1e-9)
+        assert 0 < heights.max() <= 3 * heights.min()
+        rises = np.diff(targets[:, 0]) > 1e-3
+        assert rises.sum() <= 6  # each at one place, or on either side of a point
+
+
+def test_a_staircase_needs_wide_steps():
+    with pytest.raises(ValueError, match="width must be positive, got 0"):
+        functions.staircase(seed=0, width=0)

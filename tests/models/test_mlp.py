@@ -60,6 +60,28 @@ def test_loss_is_the_mean_squared_error_and_linear_models_are_linear():
     assert float(model.loss(params, model.data)) == pytest.approx(expected, rel=1e-13)
 
 
+@pytest.mark.usefixtures("x64")
+def test_layers_may_have_no_bias():
+    random = np.random.default_rng(2)
+    inputs, targets = random.standard_normal((9, 3)), random.standard_normal((9, 2))
+    model = mlp.problem(inputs, targets, hidden=[4], bias=False)
+    params = model.init(jax.random.key(2), model.data, {})
+    first, last = (np.asarray(params[f"layer_{number}"]["weight"]) for number in (0, 1))
+    assert all(layer.keys() == {"weight"} for layer in params.values())
+    with_bias = mlp.init(jax.random.key(2), [3, 4, 2])
+    np.testing.assert_array_equal(first, with_bias["layer_0"]["weight"])
+
+    outputs = np.tanh(inputs @ first.T) @ last.T
+    assert float(model.loss(params, model.data)) == pytest.approx(
+        ((outputs - targets) ** 2).mean(), rel=1e-13
+    )
+    shift = np.array([1.0, -2.0])
+    mixed = params | {"layer_1": params["layer_1"] | {"bias": jnp.asarray(shift)}}
+    np.testing.assert_allclose(
+        mlp.apply(mixed, model.data["inputs"]), (outputs + shift).T, rtol=1e-13
+    )
+
+
 def test_activation_and_dtype_are_those_asked_for():
     inputs, targets = functions.sine_mixture(10)
     model = mlp.problem(inputs, targets, hidden=[3], activation=jnp.zeros_like)
