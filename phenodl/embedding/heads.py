@@ -12,7 +12,6 @@ blocks name their matrices differently. Wide models need wide sizes: the heads k
 ``sizes._replace(hidden=sizes.units + 1)``.
 """
 
-
 from phenodl.embedding.networks import require_index
 from phenodl.embedding.units import Slices, Units
 from phenodl.protocol import Params
