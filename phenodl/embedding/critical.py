@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from phenodl import sweep
-from phenodl.compiler import QUICKLY
+from phenodl.compiler import ONCE
 from phenodl.optim import newton
 from phenodl.protocol import Layout, LossFn, Params, Probe, Problem, View
 from phenodl.trainer import Trainer, in_memory
@@ -29,6 +29,7 @@ BOUND = 100.0
 """Norm of the parameters up to which a critical point is accepted, for data of order one."""
 
 _POLISH_STEPS = 30
+_CHUNK = 50  # steps, by which most starts have come to a point or will come to none
 
 
 class CriticalPoints(NamedTuple):
@@ -66,7 +67,7 @@ def search(
     seeds: Sequence[int],
     instance: Mapping[str, PyTree] | None = None,
     steps: int = 150,
-    descent_steps: float = float("inf"),
+    descent_steps: float | Sequence[float] = float("inf"),
     tolerance: float = TOLERANCE,
     bound: float = BOUND,
     name: str = "critical-points",
@@ -85,7 +86,7 @@ def search(
             from all seeds.
         steps: of Newton's method, at most.
         descent_steps: how many of them go down in the loss: infinite for minima, few (0 to 5) for
-            saddles as well.
+            saddles as well. Several numbers make an axis: every start is used with each.
         tolerance: norm of the gradient below which a point is accepted.
         bound: norm of the parameters up to which it is.
         name: of the training.
@@ -93,7 +94,8 @@ def search(
             it stores what it trains, :func:`points_of` gives the points again.
 
     Returns:
-        Points with leading axes (seeds,), or (instances, seeds).
+        Points with leading axes (seeds,) or (instances, seeds), and one more for several numbers
+        of ``descent_steps``.
 
     Raises:
         ValueError: precision is single.
@@ -212,7 +214,8 @@ def _training(tolerance: float) -> Mapping[str, Any]:
     return {
         "probes": (Probe(measure, emit="end"),),
         "stop": well_below,
-        "layout": Layout(compiler_options=QUICKLY),
+        "layout": Layout(compiler_options=ONCE),
+        "chunk": _CHUNK,
     }
 
 

@@ -8,8 +8,9 @@ layer is a neuron; one of SwiGLU has two incoming columns, its gate and its valu
 
 The models are those of :mod:`phenodl.models.transformer` and :mod:`phenodl.models.decoder`, whose
 blocks name their matrices differently. Wide models need wide sizes: the heads keep their size, so
-``sizes._replace(heads=sizes.heads + 1, head_size=sizes.size_of_head)``, and the layer its units,
-``sizes._replace(hidden=sizes.units + 1)``.
+``sizes._replace(heads=sizes.heads + 1, head_size=sizes.size_of_head)``, and the feed-forward layer
+has a unit more, ``sizes._replace(hidden=sizes.units + 1)``. Sizes are those of all blocks: where
+one is split, give the others a null unit.
 """
 
 from phenodl.embedding.networks import require_index
