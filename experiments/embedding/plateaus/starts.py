@@ -1,0 +1,53 @@
+"""The starts: one that condenses, one in which a unit is ahead of the others, a plain Gaussian one.
+
+All are tiny. A perturbation of a saddle grows exponentially, at one rate for all units of equal
+output weight. Units whose perturbations are alike therefore leave the saddle together and spread
+out; one whose perturbation is larger by orders of magnitude leaves alone, long before the others,
+so that the network comes to a saddle of two directions.
+"""
+
+import functools
+
+import jax
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Key
+
+from experiments.embedding.plateaus.config import Config
+from phenodl.embedding import condensation
+from phenodl.models.mlp import Params
+
+LEADER = 0
+"""The unit that is ahead."""
+
+
+def condensing(config: Config) -> Params:
+    """Parameters for each target and key, stacked, the keys of a target next to each other."""
+    return _condensing(jax.random.split(_key(config, 0), config.targets * config.keys), config)
+
+
+def leader(config: Config) -> Params:
+    """Parameters for each target: its first condensing start with one unit put ahead."""
+    params = jax.tree.map(lambda leaf: np.array(leaf[:: config.keys]), condensing(config))
+    for rows in params["layer_0"].values():
+        rows[:, LEADER] *= config.leader_std / config.input_std
+    return params
+
+
+def gaussian(config: Config) -> Params:
+    """Parameters for each target, independent normal ones."""
+    one, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], condensing(config)))
+    flat = config.gaussian_std * jax.random.normal(_key(config, 1), (config.targets, one.size))
+    return jax.vmap(unravel)(flat)
+
+
+def _key(config: Config, start: int) -> Key[Array, ""]:
+    return jax.random.fold_in(jax.random.key(config.seed), start)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+@functools.partial(jax.vmap, in_axes=(0, None))
+def _condensing(key: Key[Array, ""], config: Config) -> Params:
+    return condensation.init(
+        key, (1, config.units, 1), output_scale=config.output_scale, input_std=config.input_std
+    )
