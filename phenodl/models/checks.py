@@ -3,11 +3,11 @@
 from phenodl.models.losses import require_smoothing
 
 
-def require_model(sizes: tuple[int, ...], smoothing: float) -> None:
+def require_model(sizes: tuple[int | None, ...], smoothing: float) -> None:
     """Refuses a model or a loss that there cannot be.
 
     Args:
-        sizes: of the model, a named tuple.
+        sizes: of the model, a named tuple; None where one is left to its default.
         smoothing: of the labels.
 
     Raises:
@@ -16,7 +16,7 @@ def require_model(sizes: tuple[int, ...], smoothing: float) -> None:
     Example:
         >>> require_model((64, 2), smoothing=0.1)
     """
-    if min(sizes) < 1:
+    if min(size for size in sizes if size is not None) < 1:
         raise ValueError(f"sizes must be positive, got {sizes}")
     require_smoothing(smoothing)
 

@@ -21,6 +21,7 @@ from phenodl.protocol import Data, Hyper, Problem, full_batch
 Layer = dict[str, Float[Array, "..."]]
 Params = dict[str, Layer]
 Convolution = Literal["patches", "xla"]
+Activation = Callable[[Array], Array]
 Activations = Float[Array, "rows height width n"]
 
 LAYERS = ("conv1", "conv2", "dense1", "dense2")
@@ -48,6 +49,7 @@ def problem(
     hidden: int = 32,
     batch_size: int | None = None,
     convolution: Convolution | None = None,
+    activation: Activation = jax.nn.relu,
 ) -> Problem:
     """Fit labels by the network in mean squared error.
 
@@ -62,6 +64,7 @@ def problem(
         batch_size: images of a mini-batch, drawn without replacement at every step; by default
             every step sees all of them.
         convolution: how to convolve; by default as :func:`fastest_convolution` says.
+        activation: of all layers but the last, elementwise.
 
     Returns:
         The problem; its data hold ``images``, as :func:`arrange` gives them, and ``labels``.
@@ -101,7 +104,7 @@ def problem(
         return init(key, shape, channels, hidden, outputs, data["images"].dtype)
 
     def loss(params: Params, batch: Data) -> Float[Array, ""]:
-        outputs = apply(params, batch["images"], convolution)
+        outputs = apply(params, batch["images"], convolution, activation)
         return jnp.mean((outputs - batch["labels"]) ** 2)
 
     def mini_batch(data: Data, key: Key[Array, ""], step: Int[Array, ""]) -> Data:
@@ -158,7 +161,10 @@ def init(
 
 
 def apply(
-    params: Params, images: Activations, convolution: Convolution = "patches"
+    params: Params,
+    images: Activations,
+    convolution: Convolution = "patches",
+    activation: Activation = jax.nn.relu,
 ) -> Float[Array, "n out"]:
     """The outputs of the network, before any softmax.
 
@@ -166,6 +172,7 @@ def apply(
         params: from :func:`init`.
         images: from :func:`arrange`, for the same convolution.
         convolution: how to convolve; the outputs differ by rounding.
+        activation: of all layers but the last, elementwise.
 
     Example:
         >>> images = arrange(jnp.ones((5, 8, 8)))
@@ -173,9 +180,9 @@ def apply(
         (5, 10)
     """
     gather, convolve = _ways(convolution)
-    x = _average_pool(jax.nn.relu(convolve(params["conv1"], images)))
-    x = _average_pool(jax.nn.relu(convolve(params["conv2"], gather(x))))
-    x = jax.nn.relu(_affine(params["dense1"], x.reshape(-1, x.shape[-1])))
+    x = _average_pool(activation(convolve(params["conv1"], images)))
+    x = _average_pool(activation(convolve(params["conv2"], gather(x))))
+    x = activation(_affine(params["dense1"], x.reshape(-1, x.shape[-1])))
     return _affine(params["dense2"], x).T
 
 

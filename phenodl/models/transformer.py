@@ -33,7 +33,9 @@ class Sizes(NamedTuple):
         length: of the longest sequence.
         width: of the residual stream.
         layers: number of blocks.
-        heads: of the attention; each has width / heads entries.
+        heads: of the attention.
+        head_size: entries of each head; None, width / heads.
+        hidden: units of the feed-forward layer; None, four times the width.
     """
 
     vocabulary: int
@@ -41,17 +43,34 @@ class Sizes(NamedTuple):
     width: int = 64
     layers: int = 2
     heads: int = 4
+    head_size: int | None = None
+    hidden: int | None = None
+
+    @property
+    def size_of_head(self) -> int:
+        """Entries of each head, whether given or not.
+
+        Example:
+            >>> Sizes(vocabulary=10, length=8, width=16, heads=2).size_of_head
+            8
+        """
+        return self.width // self.heads if self.head_size is None else self.head_size
+
+    @property
+    def units(self) -> int:
+        """Units of the feed-forward layer, whether given or not."""
+        return 4 * self.width if self.hidden is None else self.hidden
 
 
 class Block(nn.Module):
-    """Attention, then a feed-forward layer four times as wide, each added to the stream.
+    """Attention, then a feed-forward layer, each added to the stream.
 
     Attributes:
-        heads: of the attention.
+        sizes: of the model.
         norm: of the input of either part, of the sum with its output, or none.
     """
 
-    heads: int
+    sizes: Sizes
     norm: Norm = "pre"
 
     @nn.compact
@@ -64,21 +83,22 @@ class Block(nn.Module):
             x: the stream before it.
             positions: the number of last positions that are wanted.
         """
-        width = x.shape[-1]
+        width, size = x.shape[-1], self.sizes.size_of_head
+        every_head = self.sizes.heads * size
 
         def split(values: Float[Array, "*batch tokens all"]) -> Float[Array, "*batch tokens h s"]:
-            return values.reshape(*values.shape[:-1], -1, width // self.heads)
+            return values.reshape(*values.shape[:-1], -1, size)
 
         before = _layer_norm("attention_norm", self.norm == "pre", x)
         last = x[..., -positions:, :]
-        query = split(_dense("query", width, before[..., -positions:, :]))
-        key, value = jnp.split(split(_dense("key_value", 2 * width, before)), 2, axis=-2)
-        mixed = causal_attention(query, key, value).reshape(last.shape)
+        query = split(_dense("query", every_head, before[..., -positions:, :]))
+        key, value = jnp.split(split(_dense("key_value", 2 * every_head, before)), 2, axis=-2)
+        mixed = causal_attention(query, key, value).reshape(*last.shape[:-1], every_head)
         last = last + _dense("attention_out", width, mixed)
         last = _layer_norm("attention_norm", self.norm == "post", last)
 
         before = _layer_norm("feed_forward_norm", self.norm == "pre", last)
-        hidden = jax.nn.gelu(_dense("up", 4 * width, before))
+        hidden = jax.nn.gelu(_dense("up", self.sizes.units, before))
         last = last + _dense("down", width, hidden)
         return _layer_norm("feed_forward_norm", self.norm == "post", last)
 
@@ -123,7 +143,7 @@ class Transformer(nn.Module):
         wanted = count if self.positions is None else self.positions
         for layer in range(sizes.layers):
             positions = wanted if layer == sizes.layers - 1 else count
-            x = Block(sizes.heads, self.norm, name=f"block_{layer}")(x, positions)
+            x = Block(sizes, self.norm, name=f"block_{layer}")(x, positions)
         x = _layer_norm("norm", self.norm == "pre", x[..., -wanted:, :])
         return _dense("head", sizes.vocabulary, x)
 
@@ -136,6 +156,7 @@ def problem(
     batch_size: int,
     norm: Norm = "pre",
     smoothing: float = 0.0,
+    dtype: jnp.dtype | type = jnp.float32,
 ) -> Problem:
     """Predict labels from sequences, in cross-entropy on batches drawn with replacement.
 
@@ -146,14 +167,15 @@ def problem(
         batch_size: sequences per step.
         norm: where layers are normalised.
         smoothing: of the labels, see :func:`phenodl.models.losses.smoothed_cross_entropy`.
+        dtype: of parameters and activations.
 
     Returns:
-        The problem in float32; its data hold ``sequences`` and ``labels``.
+        The problem; its data hold ``sequences`` and ``labels``.
 
     Raises:
         ValueError: the shapes do not fit each other, the batch is larger than the data, a token or
-            a sequence does not fit the model, a size is below 1, the heads do not divide the width,
-            ``norm`` is unknown, or ``smoothing`` is not in [0, 1).
+            a sequence does not fit the model, a size is below 1, the heads do not divide the width
+            that they share, ``norm`` is unknown, or ``smoothing`` is not in [0, 1).
 
     Example:
         >>> sizes = Sizes(vocabulary=10, length=8, width=16)
@@ -165,7 +187,7 @@ def problem(
     """
     sequences, labels = np.asarray(sequences), np.asarray(labels)
     _check(sequences, labels, sizes, batch_size, norm, smoothing)
-    model = Transformer(sizes, norm, positions=labels.shape[1])
+    model = Transformer(sizes, norm, positions=labels.shape[1], dtype=dtype)
 
     def init(key: Key[Array, ""], data: Data, hyper: Hyper) -> Params:
         del hyper
@@ -194,7 +216,7 @@ def _check(
     smoothing: float,
 ) -> None:
     require_model(sizes, smoothing)
-    if sizes.width % sizes.heads:
+    if sizes.head_size is None and sizes.width % sizes.heads:
         raise ValueError(f"heads must divide the width {sizes.width}; got {sizes.heads}")
     if norm not in get_args(Norm):
         raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {norm!r}")
@@ -234,4 +256,5 @@ def _layer_norm(
     """Layer normalisation where it is wanted; the two-pass variance does not cancel."""
     if not wanted:
         return x
-    return nn.LayerNorm(dtype=x.dtype, param_dtype=x.dtype, use_fast_variance=False, name=name)(x)
+    own_dtype = {"dtype": x.dtype, "param_dtype": x.dtype, "force_float32_reductions": False}
+    return nn.LayerNorm(use_fast_variance=False, name=name, **own_dtype)(x)

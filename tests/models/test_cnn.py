@@ -102,6 +102,20 @@ def test_curvature_of_many_runs_in_a_loop(x64, convolution):
         )
 
 
+def test_the_activation_is_the_one_asked_for():
+    """Without one, the network is linear in its images, and so is its loss in the squared ones."""
+    images = np.random.default_rng(0).normal(size=(4, 8, 8)).astype(np.float32)
+    model = cnn.problem(images, np.zeros((4, 3), np.float32), activation=lambda x: x)
+    params = jax.jit(lambda key: model.init(key, model.data, {}))(jax.random.key(0))
+    unbiased = {name: {**layer, "bias": 0 * layer["bias"]} for name, layer in params.items()}
+
+    @jax.jit
+    def loss(size):
+        return model.loss(unbiased, {**model.data, "images": size * model.data["images"]})
+
+    assert float(loss(3.0)) == pytest.approx(9 * float(loss(1.0)), rel=1e-5)
+
+
 @pytest.mark.parametrize("convolution", get_args(cnn.Convolution))
 def test_a_mini_batch_is_a_selection_of_images(convolution):
     images, params = example((6, 8, 8, 1), np.float32)

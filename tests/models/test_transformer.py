@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from phenodl.compiler import QUICKLY
 from phenodl.models.transformer import Sizes, Transformer, problem
 
 SIZES = Sizes(vocabulary=11, length=6, width=8, layers=2, heads=2)
@@ -14,13 +15,18 @@ TOKENS = RANDOM.integers(0, 11, (5, 6))
 LABELS = RANDOM.integers(0, 11, (5, 1))
 
 
-def drawn(norm):
+def drawn(norm, sizes=SIZES):
     """Parameters of one run, none of them at a special value."""
-    model = problem(TOKENS, LABELS, SIZES, batch_size=3, norm=norm, smoothing=0.1)
-    params = jax.jit(lambda key: model.init(key, model.data, {}))(jax.random.key(0))
-    shifted = [leaf + 0.1 * RANDOM.normal(size=leaf.shape) for leaf in jax.tree.leaves(params)]
-    params = jax.tree.unflatten(jax.tree.structure(params), shifted)
-    return model, jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+    model = problem(TOKENS, LABELS, sizes, batch_size=3, norm=norm, smoothing=0.1)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), model.data, {})
+    rng = np.random.default_rng(0)
+    return model, jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(0.1, 0.4, leaf.shape), leaf.dtype), shapes
+    )
+
+
+def quickly(function):
+    return jax.jit(function, compiler_options=dict(QUICKLY))
 
 
 def in_numpy(params, tokens, norm):
@@ -68,14 +74,29 @@ def test_the_logits_are_those_of_a_transformer_in_numpy(norm):
     expected = np.stack([in_numpy(params, row, norm) for row in TOKENS])
     for positions in (None, 1):
         model = Transformer(SIZES, norm, positions)
-        found = jax.jit(model.apply)({"params": params}, TOKENS)
+        found = quickly(model.apply)({"params": params}, TOKENS)
         wanted = expected[:, -positions:] if positions else expected
         np.testing.assert_allclose(found, wanted, rtol=2e-4, atol=2e-4)
 
 
+def test_heads_and_hidden_units_may_have_sizes_of_their_own():
+    """Given the usual ones, the parameters are the usual ones; others change the shapes."""
+    given = SIZES._replace(head_size=4, hidden=32)
+    shapes = {}
+    for sizes in (SIZES, given, SIZES._replace(heads=3, head_size=5, hidden=7)):
+        model = problem(TOKENS, LABELS, sizes, batch_size=3, dtype=jnp.bfloat16)
+        params = jax.eval_shape(model.init, jax.random.key(0), model.data, {})
+        shapes[sizes] = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype.name), params)
+    assert shapes[given] == shapes[SIZES]
+    block = shapes[sizes]["block_1"]
+    assert block["key_value"]["kernel"] == ((8, 30), "bfloat16")
+    assert block["attention_out"]["kernel"] == ((15, 8), "bfloat16")
+    assert block["down"]["kernel"] == ((7, 8), "bfloat16")
+
+
 def test_the_loss_is_the_mean_cross_entropy_of_smoothed_labels():
     model, params = drawn("pre")
-    loss = jax.jit(model.loss)(params, model.data)
+    loss = quickly(model.loss)(params, model.data)
     logits = np.stack([in_numpy(params, row, "pre")[-1] for row in TOKENS])
     targets = 0.9 * np.eye(11)[LABELS[:, 0]] + 0.1 / 11
     logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
@@ -108,10 +129,10 @@ def test_parameters_start_as_the_docstring_says():
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_forward_and_linearized_second_derivatives_agree_under_vmap(norm):
-    model, params = drawn(norm)
+    model, params = drawn(norm, SIZES._replace(layers=1))
     runs = jax.tree.map(lambda leaf: jnp.stack([leaf, 0.9 * leaf]), params)
 
-    @jax.jit
+    @quickly
     @jax.vmap
     def both(params):
         def function(params):
@@ -153,6 +174,7 @@ def test_a_batch_is_drawn_with_replacement_by_its_key():
         ({"batch_size": 6}, r"^batch_size must be in \[1, 5\]"),
         ({"sizes": SIZES._replace(heads=3)}, "^heads must divide the width 8; got 3"),
         ({"sizes": SIZES._replace(layers=0)}, "^sizes must be positive, got Sizes"),
+        ({"sizes": SIZES._replace(hidden=0)}, "^sizes must be positive, got Sizes"),
         ({"smoothing": -0.1}, r"^smoothing must be in \[0, 1\), got -0.1"),
         ({"norm": "rms"}, "^norm must be one of pre, post, none"),
     ],
