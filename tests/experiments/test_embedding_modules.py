@@ -16,7 +16,7 @@ CONFIG = Config(seed=3, bases=2, draws=1)
 @pytest.fixture(scope="module")
 def base():
     with jax.enable_x64(True):
-        yield planted(networks()["cnn"], seed=3, count=2, residual=0.5)
+        yield planted("cnn", seed=3, count=2, residual=0.5)
 
 
 def test_planted_points_are_critical_and_do_not_fit(x64, base):

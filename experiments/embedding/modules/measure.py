@@ -19,11 +19,12 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from experiments.embedding.modules.networks import Network, squared_error
-from phenodl.compiler import QUICKLY
+from phenodl.compiler import ONCE, QUICKLY
 from phenodl.embedding import units
 from phenodl.embedding.inertia import RTOL, inertia
 from phenodl.protocol import Params
 
+_once = functools.partial(jax.jit, compiler_options=dict(ONCE))
 _AT_ONCE = 4  # Hessians, which bounds the memory
 _UNIT_RTOL = 1e-9  # of zeros of M, which is the difference of larger matrices
 
@@ -91,7 +92,7 @@ def measure(
         alphas.append(alpha.reshape(shape))
     owner = np.concatenate([np.arange(bases), *[every] * (len(points) - 1)])
     outputs, gradient, hessian = _evaluate(network, params, np.concatenate(points), targets[owner])
-    reference = np.asarray(jax.jit(jax.vmap(network.outputs))(params))
+    reference = np.asarray(_once(jax.vmap(network.outputs))(params))
     output = np.abs(outputs - reference[owner]).max((1, 2))
     norm = np.linalg.norm(gradient, axis=1)
 
@@ -142,7 +143,7 @@ def _splits(
 ) -> Float[np.ndarray, "shares all wide"]:
     """Splits at several shares each; one unit per base and draw, the draws varying fastest."""
 
-    @jax.jit
+    @_once
     def all_splits(params: Params, unit: Array, shares: Array) -> Array:
         every = jnp.repeat(jnp.arange(_bases(params)), unit.size // _bases(params))
         one = jax.vmap(lambda params, unit, alpha: pad(network, params, kind, unit, alpha))
@@ -175,7 +176,7 @@ def _frame(network: Network, params: Params) -> tuple[np.ndarray, dict[str, Coor
     Those of the narrow network, of a copy's incoming slices, and of its outgoing ones.
     """
 
-    @jax.jit
+    @_once
     def frame(params: Params) -> tuple[Array, Array, dict[str, tuple[Array, Array]]]:
         ones = jax.tree.map(jnp.ones_like, _first(params))
         split = {
@@ -245,7 +246,7 @@ def _unit_block(
 
 
 def _inertia(matrices: Float[np.ndarray, "*batch n n"], rtol: float = RTOL) -> Counts:
-    return Counts(*map(np.asarray, inertia(jnp.asarray(np.linalg.eigvalsh(matrices)), rtol)))
+    return Counts(*map(np.asarray, _once(inertia)(np.linalg.eigvalsh(matrices), rtol)))
 
 
 def _sum(one: Counts, other: Counts) -> Counts:

@@ -10,7 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key
 
-from phenodl.compiler import QUICKLY
+from phenodl.compiler import ONCE
 from phenodl.data.images import digits, shrink
 from phenodl.embedding.channels import channels
 from phenodl.embedding.heads import attention_heads, feed_forward_units
@@ -43,6 +43,7 @@ class Network(NamedTuple):
     units: Mapping[str, Callable[[Params], Units]]
 
 
+@functools.cache
 def networks() -> dict[str, Network]:
     """Both networks by name."""
     return {"cnn": _convolutional(), "transformer": _transformer()}
@@ -69,7 +70,8 @@ def squared_error(
     return jnp.mean((outputs - targets) ** 2)
 
 
-def planted(network: Network, seed: int, count: int, residual: float) -> dict[str, Any]:
+@functools.cache
+def planted(name: str, seed: int, count: int, residual: float) -> dict[str, Any]:
     """Parameters, and targets for which they are a critical point.
 
     The parameters are drawn, larger than at a usual start, and all a little displaced, so that no
@@ -78,14 +80,14 @@ def planted(network: Network, seed: int, count: int, residual: float) -> dict[st
     may be saddles.
 
     Args:
-        network: whose outputs are more than its parameters.
+        name: of the network, whose outputs are more than its parameters.
         seed: of parameters and residuals.
         count: of instances.
         residual: root mean square of the residuals.
     """
-    rng = np.random.default_rng(seed)
+    network, rng = networks()[name], np.random.default_rng(seed)
 
-    @functools.partial(jax.jit, compiler_options=dict(QUICKLY))
+    @functools.partial(jax.jit, compiler_options=dict(ONCE))
     @jax.vmap
     def draw(key: Key[Array, ""], displacement: Array) -> tuple[Array, Array, Array]:
         flat, unravel = ravel_pytree(network.init(key))

@@ -15,6 +15,7 @@ from experiments.embedding.modules.networks import networks, planted, problem
 from experiments.experiment import Analysis
 from experiments.recorder import Recorder
 from phenodl import probes, sweep, training
+from phenodl.compiler import ONCE
 from phenodl.protocol import Layout
 
 _EP = "EP (arXiv 2105.14573); derived for"
@@ -25,7 +26,7 @@ def train(config: Config, recorder: Recorder) -> None:
     """Gradient descent that starts at the planted points, where it should stay."""
     method = training.from_optax(lambda hyper: optax.sgd(hyper["learning_rate"]))
     for name, network in networks().items():
-        instance = planted(network, config.seed, config.bases, config.residual)
+        instance = planted(name, config.seed, config.bases, config.residual)
         runs = sweep.product(
             key=jax.random.key(0), instance=instance, learning_rate=config.learning_rate
         )
@@ -36,7 +37,7 @@ def train(config: Config, recorder: Recorder) -> None:
             runs,
             steps=config.steps,
             probes=(probes.loss(), probes.grad_norm()),
-            layout=Layout(width=8),
+            layout=Layout(width=8, compiler_options=ONCE),
             chunk=config.steps,
         )
 
@@ -45,7 +46,7 @@ def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
     """Output, gradient and inertia after every split."""
     found, claims, rows = {}, [], []
     for name, network in networks().items():
-        base = planted(network, config.seed, config.bases, config.residual)
+        base = planted(name, config.seed, config.bases, config.residual)
         embedded = measure(network, base["start"], base["targets"], config.draws, config.seed)
         stays = results[name].grad_norm.values
         claims += _claims(name, embedded, stays)
