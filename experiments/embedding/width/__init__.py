@@ -1,0 +1,1 @@
+"""Critical points of narrow networks, embedded at random into wider ones."""
