@@ -43,6 +43,9 @@ def split_hessian(
     weights and e the errors of the next layer, summed over the data: Q = alpha (1 - alpha)
     sum (a.e) s''(z) x x' and C = sum s'(z) x e'. At a critical point C a = 0.
 
+    The matrix can be zero but for rounding, so count its eigenvalues at the scale of the narrow
+    Hessian, ``inertia(eigenvalues, scale=largest)``.
+
     Args:
         params: of the narrow network, at a critical point.
         layer: number of the hidden layer.
@@ -85,7 +88,7 @@ def null_hessian(
     """The Hessian on the weights of a null unit: Q = 0 and C = s'(bias) sum x e'.
 
     It has as many negative as positive eigenvalues, rank(C) each; unless C is zero, the null
-    embedding of a minimum is a strict saddle.
+    embedding of a minimum is a strict saddle. Of what scale, see :func:`split_hessian`.
 
     Args:
         params: of the narrow network, at a critical point.
@@ -117,16 +120,17 @@ def null_hessian(
 
 
 def split_zeros(params: Params, layer: int, alpha: float | Float[Array, ""]) -> Int[Array, ""]:
-    """How many zero eigenvalues a split adds at a generic critical point.
+    """How many zero eigenvalues a split adds at a generic point, for a curved activation.
 
     One, along alpha, unless the next layer has more units than the split one takes signals (its
     bias counted) and one. More at alpha 0 or 1, where one of the two copies has no output weights:
-    Q vanishes, and C, whose rank is at most the units of the next layer less one, remains.
+    Q vanishes, and C, whose rank is at most the units of the next layer less one, remains. Without
+    curvature, s'' = 0 as of ReLU, Q vanishes at every alpha: as many as at alpha 0 are added.
 
     Args:
         params: of the narrow network.
         layer: number of the hidden layer.
-        alpha: of the split.
+        alpha: of the split; 0, whatever it is, if the activation is piecewise linear.
 
     Raises:
         ValueError: as :func:`split_hessian`.
@@ -143,12 +147,13 @@ def split_zeros(params: Params, layer: int, alpha: float | Float[Array, ""]) -> 
 
 
 def compatible_zeros(params: Params, hidden: Sequence[int]) -> int:
-    """How many zero eigenvalues a general compatible embedding adds at a generic critical point.
+    """How many zeros a general compatible embedding adds at a generic point, activation curved.
 
     The dimension of the set of such embeddings (EP-h, arXiv 2111.15527): one for the share of each
     new unit, and (k_s - 1)(k_t - 1) for each pair of units of adjacent hidden layers that have k_s
     and k_t copies. Summed over the pairs this is the product of the numbers of new units of the
-    two layers, whatever they copy. Where a split adds more than one, so does each new unit.
+    two layers, whatever they copy. Where a split adds more than one, so does each new unit. For a
+    piecewise linear activation (see :func:`split_zeros`) this is a lower bound only.
 
     Args:
         params: of the narrow network.
@@ -184,7 +189,10 @@ def null_zeros(
     *,
     rtol: float = 1e-10,
 ) -> Int[Array, ""]:
-    """How many zero eigenvalues a null unit adds: fan-in + 1 + fan-out - 2 rank(sum e x').
+    """How many zero eigenvalues a null unit adds: fan-in + 1 + fan-out - 2 rank(C).
+
+    C = s'(bias) sum x e' has the rank of sum x e', unless s'(bias) = 0 as for ReLU at a negative
+    bias, where it is zero. The 1 is for the unit's bias, if it has one.
 
     Args:
         params: of the narrow network, at a critical point.

@@ -8,6 +8,8 @@ are those without the latter; see :mod:`phenodl.embedding.width`.
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from phenodl.embedding import units
@@ -20,7 +22,7 @@ class Choice(NamedTuple):
 
     Attributes:
         sources: per hidden layer, the number of the narrow unit that each wide unit copies. The
-            copies of one unit are its fibre; the function is preserved if no unit lacks one.
+            copies of one unit are its fibre; only a unit without output weights may lack one.
         shares: per hidden layer, what each wide unit has of its source's output weights; they sum
             to one over each fibre.
         remainders: per weight between two hidden layers, any matrix of the wide shape. The part
@@ -43,14 +45,16 @@ def compatible(params: Params, choice: Choice) -> Params:
 
     Args:
         params: of the narrow network.
-        choice: of sources, shares and remainders.
+        choice: of sources, shares and remainders. Where they are traced their shapes alone can be
+            checked, and a source that does not exist gives NaN.
 
     Returns:
         The wide network.
 
     Raises:
         ValueError: these are not the parameters of a fully connected network, or the choice is for
-            another number of hidden layers.
+            other hidden layers, copies a unit that does not exist, leaves out one that matters, or
+            has shares that do not sum to one.
 
     Example:
         >>> params = {"layer_0": {"weight": jnp.ones((2, 1))},
@@ -66,8 +70,10 @@ def compatible(params: Params, choice: Choice) -> Params:
             f"choice: expected sources, shares and remainders of {expected} layers for a network "
             f"of {hidden} hidden ones, got {tuple(map(len, choice))}"
         )
+    _require_shapes(choice)
     wide = params
     for layer, (source, share) in enumerate(zip(choice.sources, choice.shares, strict=True)):
+        _require_fibres(layer, params[f"layer_{layer + 1}"]["weight"], source, share)
         wide = units.copy(wide, neurons(wide, layer), source, share)
     first, *others = layers(wide)
     for number, remainder in enumerate(choice.remainders):
@@ -108,3 +114,49 @@ def unnoticed(
     rows = matrix - jnp.matmul(matrix, fibre_in / fibre_in.sum(0, keepdims=True))
     squares = jnp.matmul(fibre_out, share_out**2)[:, None]
     return rows - share_out[:, None] * jnp.matmul(fibre_out, share_out[:, None] * rows) / squares
+
+
+def _require_shapes(choice: Choice) -> None:
+    """Refuses shares and remainders of other shapes than the sources ask for."""
+    wide = [np.shape(source)[0] for source in choice.sources]
+    expected = {
+        "shares": [(many,) for many in wide],
+        "remainders": list(zip(wide[1:], wide[:-1], strict=True)),
+    }
+    for name, shapes in expected.items():
+        found = [np.shape(each) for each in getattr(choice, name)]
+        if found != shapes:
+            raise ValueError(f"choice: expected {name} of shapes {shapes}, got {found}")
+
+
+def _require_fibres(
+    layer: int,
+    outward: Float[Array, "fan_out narrow"],
+    source: Int[Array, " wide"],
+    share: Float[Array, " wide"],
+) -> None:
+    """Refuses sources that do not exist or are missing, and shares that do not sum to one."""
+    if isinstance(source, Tracer):
+        return
+    narrow, where = outward.shape[1], f"of hidden layer {layer}"
+    sources = np.asarray(source)
+    if sources.min() < 0 or sources.max() >= narrow:
+        raise ValueError(
+            f"choice: expected sources {where} in [0, {narrow}), got {sources.tolist()}"
+        )
+    copied = np.bincount(sources, minlength=narrow) > 0
+    if not isinstance(outward, Tracer) and np.asarray(outward)[:, ~copied].any():
+        raise ValueError(
+            f"choice: expected a copy of every unit {where} that has output weights, "
+            f"got sources {sources.tolist()}"
+        )
+    if isinstance(share, Tracer):
+        return
+    shares = np.asarray(share)
+    off = np.abs(np.bincount(sources, shares, narrow) - 1)[copied].max()
+    rounding = len(shares) * np.abs(shares).max() * np.finfo(np.float32).eps
+    if not off <= rounding:
+        raise ValueError(
+            f"choice: expected the shares of all copies of a unit {where} to sum to one, "
+            f"got {shares.tolist()}"
+        )

@@ -29,7 +29,8 @@ def attention_heads(params: Params, block: int, size: int) -> Units:
     Args:
         params: of a transformer or decoder.
         block: number of the block, from 0.
-        size: entries of each head.
+        size: entries of each head, which must be the model's: the parameters do not tell, and half
+            of it would split half a head, which changes the function.
 
     Raises:
         ValueError: ``params`` are not those of a transformer, or there is no such block. (A size
@@ -91,9 +92,12 @@ def _units(
         size: into which every unit divides, if it does.
     """
     names = params if isinstance(params, dict) else ()
-    blocks = [name for name in names if name.startswith("block_")]
-    if not blocks:
-        raise ValueError("params: expected those of a transformer, block_0, block_1, ...")
+    blocks = sorted(name for name in names if name.startswith("block_"))
+    if not blocks or set(blocks) != {f"block_{number}" for number in range(len(blocks))}:
+        found = ", ".join(blocks) or "none"
+        raise ValueError(
+            f"params: expected those of a transformer, block_0, block_1, ..., got {found}"
+        )
     require_index("block", block, len(blocks))
     name = f"block_{block}"
     incoming = tuple(

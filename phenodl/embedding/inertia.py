@@ -34,7 +34,13 @@ class Inertia(NamedTuple):
     determined: Bool[Array, "*batch"]
 
 
-def inertia(eigenvalues: Float[Array, "*batch n"], rtol: float = RTOL, gap: float = GAP) -> Inertia:
+def inertia(
+    eigenvalues: Float[Array, "*batch n"],
+    rtol: float = RTOL,
+    gap: float = GAP,
+    *,
+    scale: float | Float[Array, "*batch"] = 0.0,
+) -> Inertia:
     """Counts eigenvalues by sign.
 
     Args:
@@ -42,10 +48,12 @@ def inertia(eigenvalues: Float[Array, "*batch n"], rtol: float = RTOL, gap: floa
         rtol: those up to this share of the largest magnitude are zero.
         gap: the inertia is determined if the smallest non-zero magnitude is at least this many
             times the largest zero one, and as many times the rounding error of the decomposition,
-            n times the machine precision.
+            n times the machine precision of the largest.
+        scale: counts as the largest magnitude if it is larger. For a block of a larger matrix give
+            that of the whole: a block that is zero to rounding has no scale of its own.
 
     Returns:
-        The counts. Eigenvalues that are NaN are not counted, and not determined.
+        The counts. What is not finite is not counted, and nothing is determined then.
 
     Example:
         >>> import jax
@@ -54,17 +62,20 @@ def inertia(eigenvalues: Float[Array, "*batch n"], rtol: float = RTOL, gap: floa
         >>> [each.tolist() for each in counts]
         [[1, 0], [1, 1], [1, 2], [True, False]]
     """
-    magnitude = jnp.abs(eigenvalues)
-    largest = magnitude.max(axis=-1, keepdims=True)
-    is_zero = magnitude <= rtol * largest
-    rounding = eigenvalues.shape[-1] * jnp.finfo(eigenvalues.dtype).eps * largest[..., 0]
-    largest_zero = jnp.where(is_zero, magnitude, jnp.zeros_like(magnitude)).max(axis=-1)
-    smallest_other = jnp.where(is_zero, jnp.full_like(magnitude, jnp.inf), magnitude).min(axis=-1)
+    magnitude, finite = jnp.abs(eigenvalues), jnp.isfinite(eigenvalues)
+    largest = jnp.max(magnitude, axis=-1, where=finite, initial=0.0)
+    largest = jnp.maximum(largest, jnp.asarray(scale, largest.dtype))
+    is_zero = finite & (magnitude <= rtol * largest[..., None])
+    is_other = finite & ~is_zero
+    rounding = eigenvalues.shape[-1] * jnp.finfo(eigenvalues.dtype).eps * largest
+    largest_zero = jnp.max(magnitude, axis=-1, where=is_zero, initial=0.0)
+    smallest_other = jnp.min(magnitude, axis=-1, where=is_other, initial=jnp.inf)
+    apart = smallest_other >= gap * jnp.maximum(largest_zero, rounding)
     return Inertia(
-        negative=((eigenvalues < 0) & ~is_zero).sum(axis=-1),
+        negative=((eigenvalues < 0) & is_other).sum(axis=-1),
         zero=is_zero.sum(axis=-1),
-        positive=((eigenvalues > 0) & ~is_zero).sum(axis=-1),
-        determined=smallest_other >= gap * jnp.maximum(largest_zero, rounding),
+        positive=((eigenvalues > 0) & is_other).sum(axis=-1),
+        determined=apart & finite.all(axis=-1) & jnp.isfinite(largest),
     )
 
 

@@ -1,11 +1,11 @@
-"""What every embedding asks of a fully connected network: its layers, widths and signals.
+"""What every embedding asks of a fully connected network: its layers, widths, units and signals.
 
 The networks are those of :mod:`phenodl.models.mlp`. Hidden layer l is the units that ``layer_l``
 computes: row i of its ``weight`` and ``bias`` goes into unit i, column i of the ``weight`` of
 ``layer_{l+1}`` goes out of it. A layer without a ``bias`` has none.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -64,6 +64,53 @@ def widths(params: Params) -> tuple[int, ...]:
     """
     weights = [layer["weight"] for layer in layers(params)]
     return (weights[0].shape[1], *(len(weight) for weight in weights))
+
+
+def incoming(layer: Mapping[str, Any]) -> Float[Any, "units fan_in_and_bias"]:
+    """What goes into the units of a layer, one row each: the input weights, then the bias if any.
+
+    Args:
+        layer: its ``weight`` and ``bias``, arrays of JAX or of NumPy alike.
+
+    Example:
+        >>> incoming({"weight": np.ones((5, 3)), "bias": np.ones(5)}).shape
+        (5, 4)
+    """
+    columns = [layer["weight"], *(layer[name][:, None] for name in layer if name == "bias")]
+    return layer["weight"].__array_namespace__().concatenate(columns, axis=1)
+
+
+def sizes(inward: Float[Any, "units m"], outward: Float[Any, "units n"]) -> Float[Any, " units"]:
+    """How much each unit matters: the norm of what goes in times that of what goes out.
+
+    With an activation of slope at most 1 that vanishes at 0 it bounds the unit's part of what the
+    next layer sees, per norm of (x, 1). It does not change when weight is moved between a
+    homogeneous unit's inputs and its outputs.
+
+    Args:
+        inward: input weights and bias, a row per unit, arrays of JAX or of NumPy alike.
+        outward: output weights, likewise.
+
+    Example:
+        >>> sizes(np.array([[3.0, 4.0]]), np.array([[2.0]])).tolist()
+        [10.0]
+    """
+    return (inward**2).sum(1) ** 0.5 * (outward**2).sum(1) ** 0.5
+
+
+def unit_sizes(params: Params, layer: int) -> Float[Array, " units"]:
+    """The :func:`sizes` of the units of a hidden layer: |output weights| |(input weights, bias)|.
+
+    Raises:
+        ValueError: as :func:`layers`, or the network has no such hidden layer.
+
+    Example:
+        >>> unit_sizes({"layer_0": {"weight": np.array([[3.0]]), "bias": np.array([4.0])},
+        ...             "layer_1": {"weight": np.array([[2.0]])}}, 0).tolist()
+        [10.0]
+    """
+    require_hidden(params, layer)
+    return sizes(incoming(params[f"layer_{layer}"]), params[f"layer_{layer + 1}"]["weight"].T)
 
 
 def require_network(params: Any) -> None:
@@ -133,10 +180,10 @@ def require_wider(params: Params, hidden: Sequence[int]) -> tuple[int, ...]:
         (4,)
     """
     narrow = widths(params)[1:-1]
-    if len(hidden) != len(narrow):
+    if np.ndim(hidden) != 1 or len(hidden) != len(narrow):
         raise ValueError(
-            f"hidden: expected the width of each of the {len(narrow)} hidden layers, "
-            f"got {tuple(hidden)}"
+            f"hidden: expected the width of each of the {len(narrow)} hidden layers, as many as "
+            f"in {narrow}, got {hidden}"
         )
     if any(many < few for few, many in zip(narrow, hidden, strict=True)):
         raise ValueError(
@@ -170,12 +217,17 @@ def preactivations(
         inputs: one column per data point.
         activation: of the hidden layers, elementwise.
 
+    Raises:
+        ValueError: as :func:`layers`, or ``inputs`` are not of the network's features, one column
+            per data point.
+
     Example:
         >>> params = {"layer_0": {"weight": np.array([[2.0]])},
         ...           "layer_1": {"weight": np.array([[3.0]])}}
         >>> preactivations(params, 1, jax.numpy.ones((1, 2)), jax.numpy.abs).tolist()
         [[6.0, 6.0]]
     """
+    _require_inputs(params, inputs)
     return mlp.apply(network(layers(params)[: layer + 1]), inputs, activation)
 
 
@@ -190,12 +242,16 @@ def layer_inputs(
         inputs: one column per data point.
         activation: of the hidden layers, elementwise.
 
+    Raises:
+        ValueError: as :func:`preactivations`.
+
     Example:
         >>> params = {"layer_0": {"weight": np.array([[2.0]])},
         ...           "layer_1": {"weight": np.array([[3.0]])}}
         >>> layer_inputs(params, 1, jax.numpy.ones((1, 2)), jax.numpy.abs).tolist()
         [[2.0, 2.0]]
     """
+    _require_inputs(params, inputs)
     return activation(preactivations(params, layer - 1, inputs, activation)) if layer else inputs
 
 
@@ -215,6 +271,9 @@ def errors(
         activation: of the hidden layers, elementwise.
         loss: as a function of the outputs.
 
+    Raises:
+        ValueError: as :func:`preactivations`.
+
     Example:
         >>> params = {"layer_0": {"weight": np.ones((1, 1))},
         ...           "layer_1": {"weight": np.array([[3.0]])}}
@@ -227,6 +286,15 @@ def errors(
         return loss(mlp.apply(network(later), activation(values), activation) if later else values)
 
     return jax.grad(from_here)(preactivations(params, layer, inputs, activation))
+
+
+def _require_inputs(params: Params, inputs: Float[Array, "features n"]) -> None:
+    """Refuses data of another number of features, or with one row per data point."""
+    features, shape = widths(params)[0], np.shape(inputs)
+    if len(shape) != 2 or shape[0] != features:
+        raise ValueError(
+            f"inputs: expected shape ({features}, n), one column per data point, got {shape}"
+        )
 
 
 def _require_layer(name: str, layer: Any, fan_in: int | None) -> int:

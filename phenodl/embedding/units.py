@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
@@ -92,11 +93,12 @@ def split(
     Args:
         params: nested dicts of arrays.
         units: of the layer.
-        unit: number of the unit, from 0.
+        unit: number of the unit, from 0. A traced one cannot be checked: one that does not exist
+            gives a copy of NaN.
         alpha: share of the copy, which becomes the last unit.
 
     Raises:
-        ValueError: as :func:`count`, or there is no such unit.
+        ValueError: as :func:`count`, or there is no such unit, or alpha is not finite.
 
     Example:
         >>> layer = Units((Slices(("in",), 0),), (Slices(("out",), 0),))
@@ -106,6 +108,8 @@ def split(
     width = count(params, units)
     if not isinstance(unit, Tracer):
         require_index("unit", int(unit), width)
+    if not isinstance(alpha, Tracer) and not np.isfinite(alpha):
+        raise ValueError(f"alpha: expected a finite number, got {alpha}")
     source = jnp.append(jnp.arange(width), unit)
     alpha = jnp.asarray(alpha)
     share = jnp.ones_like(alpha, shape=width + 1).at[unit].add(-alpha).at[-1].set(alpha)

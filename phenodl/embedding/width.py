@@ -7,6 +7,7 @@ nothing; :mod:`phenodl.embedding.fibres` has the general form and
 new units come after the others, which keep their numbers.
 """
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from phenodl.embedding import units
@@ -26,7 +27,6 @@ def neurons(params: Params, layer: int) -> Units:
             hidden layer.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> params = {"layer_0": {"weight": jnp.ones((4, 1)), "bias": jnp.ones(4)},
         ...           "layer_1": {"weight": jnp.ones((1, 4)), "bias": jnp.ones(1)}}
         >>> units.count(params, neurons(params, 0))
@@ -46,17 +46,16 @@ def split(
     Args:
         params: of the network.
         layer: number of the hidden layer.
-        unit: number of the unit.
+        unit: number of the unit; if traced, see :func:`phenodl.embedding.units.split`.
         alpha: any real number.
 
     Returns:
         A network with one unit more in that layer, the last one.
 
     Raises:
-        ValueError: as :func:`neurons`, or there is no such unit.
+        ValueError: as :func:`neurons`, or there is no such unit, or alpha is not finite.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> params = {"layer_0": {"weight": jnp.ones((4, 1)), "bias": jnp.ones(4)},
         ...           "layer_1": {"weight": jnp.ones((1, 4)), "bias": jnp.ones(1)}}
         >>> split(params, layer=0, unit=2, alpha=0.25)["layer_1"]["weight"].tolist()
@@ -84,7 +83,6 @@ def null(params: Params, layer: int, bias: float | Float[Array, ""] = 0.0) -> Pa
         ValueError: as :func:`neurons`.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> params = {"layer_0": {"weight": jnp.ones((4, 1)), "bias": jnp.ones(4)},
         ...           "layer_1": {"weight": jnp.ones((1, 4)), "bias": jnp.ones(1)}}
         >>> null(params, layer=0, bias=0.5)["layer_0"]["bias"].tolist()
@@ -118,7 +116,6 @@ def silent(
         ValueError: as :func:`neurons`.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> params = {"layer_0": {"weight": jnp.ones((4, 1)), "bias": jnp.ones(4)},
         ...           "layer_1": {"weight": jnp.ones((1, 4)), "bias": jnp.ones(1)}}
         >>> silent(params, layer=0, weight=jnp.ones(1))["layer_1"]["weight"].tolist()
@@ -140,7 +137,6 @@ def with_units(
         value: of the entry, of each of them.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> with_units({"layer_0": {"weight": jnp.ones((2, 1))}}, 0, "weight", 1, 5.0)
         {'layer_0': {'weight': Array([[1.],
                [5.]], dtype=float32)}}
@@ -148,4 +144,5 @@ def with_units(
     name = f"layer_{layer}"
     if entry not in params[name]:
         return params
-    return {**params, name: {**params[name], entry: params[name][entry].at[unit].set(value)}}
+    array = jnp.asarray(params[name][entry])
+    return {**params, name: {**params[name], entry: array.at[unit].set(value)}}

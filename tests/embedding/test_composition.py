@@ -59,7 +59,12 @@ def test_the_same_architecture_gives_the_same_network(x64):
     jax.tree.map(np.testing.assert_array_equal, same, POINT.params)
 
 
-@pytest.mark.parametrize("hidden", [(5,), (1, 6), (5, 2)])
+@pytest.mark.parametrize("hidden", [5, (5,), (1, 6), (5, 2)])
 def test_a_target_narrower_than_the_source_or_of_another_depth_is_refused(hidden):
     with pytest.raises(ValueError, match="hidden: expected"):
         composition.embed(POINT.params, hidden, jax.random.key(0))
+
+
+def test_draws_pass_the_checks_of_concrete_choices(x64):
+    for seed in range(3):
+        composition.embed(POINT.params, (4, 4), jax.random.key(seed))

@@ -142,3 +142,45 @@ def test_a_layer_or_unit_that_does_not_exist_is_refused():
         degeneracy.split_hessian(DEEP.params, 0, 2, 0.5, DEEP.inputs, jnp.tanh, loss_of(DEEP))
     with pytest.raises(ValueError, match="hidden: expected"):
         degeneracy.compatible_zeros(DEEP.params, (1, 2, 2))
+
+
+def rectified(z):
+    return jnp.maximum(z, 0.1 * z)  # second derivative zero
+
+
+def test_without_curvature_a_split_adds_at_every_alpha_what_it_adds_at_zero(x64):
+    """On errors e chosen so that the point is critical, sum s'(z) (a.e) x = 0, and else free."""
+    rng = np.random.default_rng(0)
+    params = {
+        "layer_0": {"weight": np.array([[1.0, -0.5]]), "bias": np.array([0.2])},
+        "layer_1": {"weight": np.array([[2.0], [1.0]]), "bias": np.zeros(2)},
+    }
+    x, across, along = rng.normal(size=(2, 9)), rng.normal(size=9), rng.normal(size=9)
+    ones = np.vstack([x, np.ones(9)])
+    z = np.array([1.0, -0.5, 0.2]) @ ones
+    zeros = {}
+    for activation, slope in (
+        (rectified, np.where(z > 0, 1.0, 0.1)),
+        (jnp.tanh, 1 - np.tanh(z) ** 2),
+    ):
+        moved = ones * slope
+        free = along - moved.T @ np.linalg.lstsq(moved.T, along, rcond=None)[0]
+        e = np.outer([1.0, -2.0], across) + np.outer([2.0, 1.0], free)
+        matrix = degeneracy.split_hessian(
+            params, 0, 0, 0.3, x, activation, lambda outputs, e=e: jnp.sum(outputs * e)
+        )
+        values = np.abs(np.linalg.eigvalsh(np.asarray(matrix)))
+        zeros[activation] = np.sum(values < 1e-12 * values.max())
+    assert zeros[jnp.tanh] == degeneracy.split_zeros(params, 0, 0.3) == 1
+    assert zeros[rectified] == degeneracy.split_zeros(params, 0, 0.0) == 3
+
+
+def test_a_null_unit_on_a_flat_stretch_of_the_activation_adds_zeros_alone(x64):
+    """Three input weights and a bias, one output weight: C = s'(bias) sum e x' = 0."""
+    found = jax.jit(
+        lambda bias: degeneracy.null_zeros(
+            SHALLOW.params, 0, bias, SHALLOW.inputs, jax.nn.relu, loss_of(SHALLOW)
+        )
+    )
+    assert found(-0.5) == 5
+    assert found(0.5) == 3

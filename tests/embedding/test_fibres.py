@@ -63,3 +63,36 @@ def test_a_split_is_the_compatible_embedding_of_one_copy(x64):
 def test_a_choice_for_another_depth_is_refused():
     with pytest.raises(ValueError, match="choice: expected"):
         fibres.compatible(POINT.params, Choice(SOURCES[:1], SHARES[:1], ()))
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (((0, 1, 5), (0.5, 1, 0.5)), r"sources of hidden layer 0 in \[0, 2\), got \[0, 1, 5\]"),
+        (((0, 1, -1), (1, 0.5, 0.5)), r"sources of hidden layer 0 in \[0, 2\)"),
+        (((0, 0, 0), (0.5, 0.5, 0.0)), "a copy of every unit of hidden layer 0 that has output"),
+        (((0, 1, 1), (1.0, 1.0)), r"shares of shapes \[\(3,\), \(3,\)\], got \[\(2,\)"),
+        (((0, 1, 1), (1.0, 1.0, 1.0)), "the shares of all copies of a unit of hidden layer 0"),
+        (((0, 1, 1), (1.0, np.nan, 1.0)), "the shares of all copies of a unit of hidden layer 0"),
+    ],
+)
+def test_a_choice_that_embeds_nothing_is_refused(choice, message):
+    source, share = map(np.array, choice)
+    whole = Choice((source, np.arange(3)), (share, np.ones(3)), (np.zeros((3, 3)),))
+    with pytest.raises(ValueError, match=f"choice: expected {message}"):
+        fibres.compatible(POINT.params, whole)
+
+
+def test_a_remainder_of_another_shape_is_refused_though_traced():
+    plain = Choice((np.arange(2), np.arange(3)), (np.ones(2), np.ones(3)), ())
+    with pytest.raises(ValueError, match=r"remainders of shapes \[\(3, 2\)\], got \[\(2, 3\)\]"):
+        jax.eval_shape(
+            lambda choice: fibres.compatible(POINT.params, choice),
+            plain._replace(remainders=(np.zeros((2, 3)),)),
+        )
+
+
+def test_a_unit_without_output_weights_may_go(x64):
+    padded = jax.tree.map(np.asarray, width.null(POINT.params, 0, 0.3))
+    kept = Choice((np.arange(2), np.arange(3)), (np.ones(2), np.ones(3)), (np.zeros((3, 2)),))
+    jax.tree.map(np.testing.assert_array_equal, fibres.compatible(padded, kept), POINT.params)

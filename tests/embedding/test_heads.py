@@ -98,5 +98,7 @@ def test_what_is_not_there_is_refused():
         attention_heads(params, 1, 2)
     with pytest.raises(ValueError, match=r"^params: expected those of a transformer"):
         feed_forward_units({"layer_0": {}}, 0)
+    with pytest.raises(ValueError, match=r"^params: expected .* got block_1$"):
+        attention_heads({"block_1": params["block_0"]}, 0, 2)
     with pytest.raises(ValueError, match=r"expected axis 1 of block_0/query/kernel to divide"):
         units.count(params, attention_heads(params, 0, 3))

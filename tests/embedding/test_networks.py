@@ -92,3 +92,28 @@ def test_a_target_narrower_than_the_source_or_of_another_depth_is_refused(hidden
     with pytest.raises(ValueError, match="hidden: expected"):
         networks.require_wider(PARAMS, hidden)
     assert networks.require_wider(PARAMS, (3, 5)) == (3, 4)
+
+
+@pytest.mark.parametrize("hidden", [5, [[3, 5]], np.int64(5)])
+def test_widths_that_are_no_sequence_are_refused(hidden):
+    with pytest.raises(ValueError, match="hidden: expected the width of each of the 2 hidden"):
+        networks.require_wider(PARAMS, hidden)
+    assert networks.require_wider(PARAMS, np.array([3, 5])) == (3, 4)
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_data_with_a_row_per_point_or_of_other_features_are_refused(layer):
+    for inputs in (POINT.inputs.T, POINT.inputs[:1], POINT.inputs[0]):
+        for function in (networks.preactivations, networks.layer_inputs):
+            with pytest.raises(ValueError, match=r"inputs: expected shape \(2, n\), one column"):
+                function(PARAMS, layer, inputs, jnp.tanh)
+
+
+def test_the_size_of_a_unit_is_the_product_of_two_norms(x64):
+    own, after = PARAMS["layer_0"], PARAMS["layer_1"]
+    into = [np.linalg.norm([*row, b]) for row, b in zip(own["weight"], own["bias"], strict=True)]
+    expected = np.array(into) * np.linalg.norm(after["weight"], axis=0)
+    for params in (PARAMS, jax.tree.map(jnp.asarray, PARAMS)):
+        np.testing.assert_allclose(networks.unit_sizes(params, 0), expected, rtol=1e-14)
+    with pytest.raises(ValueError, match=r"layer: expected a hidden layer in \[0, 2\), got 5"):
+        networks.unit_sizes(PARAMS, 5)

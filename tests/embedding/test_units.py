@@ -135,3 +135,14 @@ def test_arrays_that_do_not_hold_such_units_are_refused(params, where, message):
 def test_a_unit_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match=r"unit: expected a number in \[0, 3\), got 3"):
         units.split(CHANNELS_PARAMS, CHANNELS, 3, 0.5)
+
+
+@pytest.mark.parametrize("alpha", [np.nan, np.inf])
+def test_a_share_that_is_not_finite_is_refused(alpha):
+    with pytest.raises(ValueError, match="alpha: expected a finite number"):
+        units.split(CHANNELS_PARAMS, CHANNELS, 1, alpha)
+
+
+def test_a_traced_unit_that_does_not_exist_gives_nan(x64):
+    wide = jax.jit(lambda unit: units.split(CHANNELS_PARAMS, CHANNELS, unit, 0.5))(7)
+    assert np.isnan(np.asarray(wide["bias"])[3])

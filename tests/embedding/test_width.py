@@ -97,3 +97,10 @@ def test_bad_layers_and_units_are_refused():
         width.null(params, -1)
     with pytest.raises(ValueError, match="params: expected"):
         width.null({"kernel": np.ones((2, 2))}, 0)
+
+
+def test_entries_of_numpy_arrays_can_be_set():
+    params = POINTS["shallow"].params
+    changed = width.with_units(params, 0, "bias", 1, 5.0)["layer_0"]["bias"]
+    np.testing.assert_array_equal(np.asarray(changed)[1], 5.0)
+    assert params["layer_0"]["bias"][1] != 5

@@ -141,10 +141,12 @@ def _embed(
     transverse = degeneracy.null_hessian(params, 0, 0.0, inputs, lambda signal: signal, of_outputs)
     alone, added = _spectrum(params, data), jnp.linalg.eigvalsh(transverse)
     units = SIDE - narrow.B.shape[0]
+    largest = jnp.maximum(jnp.abs(alone).max(), jnp.abs(added).max())  # of the wide Hessian
+    counts = [_counts(inertia(part, scale=largest)) for part in (alone, added)]
     before = {
         "narrow": alone,
         "added": added,
-        "predicted": _counts(inertia(alone)) + units * _counts(inertia(added)),
+        "predicted": counts[0] + units * counts[1],
         "residual_values": jnp.linalg.svd(models.residual(narrow, data), compute_uv=False),
     }
     rotated = factorization.null_embedding(narrow, SIDE, rotation)

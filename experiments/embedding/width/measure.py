@@ -64,6 +64,9 @@ def signs(
 ) -> tuple[Signs, Bool[np.ndarray, " rows"]]:
     """The inertia of symmetric matrices, and whether it is clear of rounding.
 
+    A zero must be one to rounding: an eigenvalue that is larger, but below the bound of a zero, may
+    be an embedding's of a small one of the narrow network.
+
     Args:
         values: their eigenvalues.
         idle: how many of these are zero because they belong to idle parameters; not counted.
@@ -72,7 +75,11 @@ def signs(
     counts = in_chunks(_count, _COUNTED, np.pad(values, ((0, 0), (0, added))))
     numbers = np.stack(counts[:3], axis=-1)
     numbers[:, 1] -= idle + added
-    return numbers, counts.determined
+    size = np.abs(values)
+    rounding = values.shape[1] * np.finfo(values.dtype).eps
+    share = size / size.max(axis=1, keepdims=True)
+    between = (share > rounding) & (share <= inertia.RTOL)
+    return numbers, counts.determined & ~between.any(axis=1)
 
 
 _count = jax.jit(inertia.inertia, compiler_options=dict(ONCE))
