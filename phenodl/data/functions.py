@@ -162,7 +162,7 @@ def staircase(
 
     Args:
         seed: of places and heights.
-        n: points.
+        n: points, at least two: one alone cannot be standardised.
         steps: of the staircase.
         width: of a step, positive.
         dtype: of the arrays.
@@ -171,14 +171,15 @@ def staircase(
         Inputs and targets.
 
     Raises:
-        ValueError: ``n`` or ``steps`` is less than 1, or ``width`` not positive.
+        ValueError: ``n`` is less than 2, ``steps`` less than 1, or ``width`` not positive.
 
     Example:
         >>> inputs, targets = staircase(seed=0)
         >>> inputs.shape, bool((np.diff(targets[:, 0]) > 0).all())
         ((40, 1), True)
     """
-    _check(n=n, steps=steps)
+    _check(2, n=n)
+    _check(steps=steps)
     if not width > 0:
         raise ValueError(f"width must be positive, got {width}")
     random = np.random.default_rng(seed)
@@ -189,10 +190,10 @@ def staircase(
     return x.astype(dtype), ((y - y.mean()) / y.std()).astype(dtype)
 
 
-def _check(**numbers: int) -> None:
+def _check(least: int = 1, /, **numbers: int) -> None:
     for name, number in numbers.items():
-        if number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}")
+        if number < least:
+            raise ValueError(f"{name} must be at least {least}, got {number}")
 
 
 def _matrix(name: str, rows: ArrayLike, points: Points) -> Float[np.ndarray, "rows dimension"]:

@@ -5,7 +5,6 @@ affine map and the network is, near its parameters, a shallower one.
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -15,8 +14,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from phenodl.models import mlp
-
-Activation = Callable[[Array], Array]
+from phenodl.models.mlp import Activation
 
 _FAR = 10.0  # how far an infinite interval is probed
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
 from phenodl.embedding.networks import Activation, Params, widths
-from phenodl.embedding.reduction import outputs
+from phenodl.embedding.reduction import output_gap, outputs
 
 
 class Entry(NamedTuple):
@@ -153,15 +153,11 @@ def match(entries: Sequence[Entry], loss: float, outputs: Float[ArrayLike, "outp
             f"outputs must be on the data of the catalogue, {entries[0].outputs.shape}, got "
             f"{outputs.shape}"
         )
-    gaps = np.array([_rms(entry.outputs - outputs) for entry in entries])
+    gaps = np.array([output_gap(entry.outputs, outputs) for entry in entries])
     number = int(gaps.argmin())
     return Match(number, float(loss) - entries[number].loss, float(gaps[number]))
 
 
 def _same(a: Entry, b: Entry, tolerance: float) -> bool:
     near = abs(a.loss - b.loss) <= tolerance
-    return near and bool(_rms(a.outputs - b.outputs) <= tolerance)
-
-
-def _rms(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(values**2)))
+    return near and output_gap(a.outputs, b.outputs) <= tolerance

@@ -8,8 +8,7 @@ from jaxtyping import Float, Int
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
-from phenodl.embedding.condensation import sizes
-from phenodl.embedding.networks import Activation
+from phenodl.embedding.networks import Activation, sizes
 from phenodl.embedding.symmetries import is_odd
 
 DROPPED = -1
@@ -41,7 +40,7 @@ def clusters(
         activation: of the units.
         angle: in radians.
         rtol: the smallest units that together have at most this share of the size of the layer, see
-            :func:`phenodl.embedding.condensation.unit_sizes`, are dropped, ...
+            :func:`phenodl.embedding.networks.sizes`, are dropped, ...
         atol: ... and so are those whose sizes add up to this number.
 
     Returns:

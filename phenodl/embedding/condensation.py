@@ -2,26 +2,27 @@
 
 The direction of a neuron is that of its input weight and bias together. While a wide network stands
 at a plateau its neurons point into as many directions as a narrow network has neurons, which makes
-it an embedding of that one (EP, arXiv 2105.14573, Fig. 1; Zhou et al., arXiv 2105.11686). This room
-has the start and the learning rates from which a network condenses, and measures how far it has;
+it an embedding of that one (EP, arXiv 2105.14573, Fig. 1; Zhou et al., arXiv 2105.11686). Here are
+the start and the learning rates from which a network condenses, and how far it has;
 :mod:`phenodl.embedding.reduction` makes the narrow network.
 """
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from phenodl.embedding.networks import (
     Activation,
     Params,
+    incoming,
     layers,
     require_hidden,
+    unit_sizes,
     widths,
 )
 from phenodl.embedding.symmetries import is_odd
@@ -76,10 +77,11 @@ def init(
     """Draws parameters from which the network condenses.
 
     The output weights are ±output_scale / m with random signs, m being the width of the last hidden
-    layer. All other weights and all biases are Gaussian and far smaller. The first steps then move
-    every neuron of the last hidden layer along one and the same vector, by an equal amount up to
-    the sign of its output weight, which soon outgrows where it started; output weights of different
-    sizes would leave the neurons with different norms.
+    layer. All other weights and all biases are Gaussian and far smaller. With one output, the first
+    steps then move every neuron of the last hidden layer along one and the same vector, by an equal
+    amount up to the sign of its output weight, which soon outgrows where it started; output weights
+    of different sizes would leave the neurons with different norms. With several outputs there is
+    one such vector for each pattern of the signs of a neuron's output weights.
 
     Args:
         key: of the draw.
@@ -137,7 +139,7 @@ def mean_field(method: Method) -> Method:
     """
 
     def enter(params: Params) -> tuple[Params, Params]:
-        root = jax.tree.map(np.sqrt, learning_rates(params))
+        root = jax.tree.map(math.sqrt, learning_rates(params))
         return root, jax.tree.map(lambda leaf, r: leaf / r, params, root)
 
     def step(objective: Objective, params: Params, state: PyTree, hyper: Hyper):
@@ -177,38 +179,14 @@ def learning_rates(params: Params) -> dict[str, dict[str, float]]:
     }
 
 
-def unit_sizes(params: Params, layer: int) -> Float[Array, " units"]:
-    """How much each unit of a hidden layer matters: |output weights| |(input weights, bias)|.
-
-    With an activation of slope at most 1 that vanishes at 0 it bounds the unit's part of what the
-    next layer sees, per norm of (x, 1). It does not change when weight is moved between a
-    homogeneous unit's inputs and its outputs.
-
-    Example:
-        >>> unit_sizes({"layer_0": {"weight": jnp.array([[3.0]]), "bias": jnp.array([4.0])},
-        ...             "layer_1": {"weight": jnp.array([[2.0]])}}, 0).tolist()
-        [10.0]
-    """
-    return sizes(incoming(params[f"layer_{layer}"]), params[f"layer_{layer + 1}"]["weight"].T)
-
-
-def sizes(inward: Float[Any, "units m"], outward: Float[Any, "units n"]) -> Float[Any, " units"]:
-    """The same from what goes in and out, a row per unit, arrays of JAX or of NumPy alike.
-
-    Example:
-        >>> sizes(np.array([[3.0, 4.0]]), np.array([[2.0]])).tolist()
-        [10.0]
-    """
-    return (inward**2).sum(1) ** 0.5 * (outward**2).sum(1) ** 0.5
-
-
 def condensation(params: Params, layer: int, activation: Activation) -> Float[Array, ""]:
     """How condensed a hidden layer is: the mean cosine between the directions of two units.
 
     The cosine similarity of (input weights, bias) of Zhou et al. (arXiv 2105.11686), averaged over
     all pairs, a unit with itself included, each unit weighted by its share of the sizes
-    (:func:`unit_sizes`): units that do nothing do not count. 1 if all lie in one direction. Where
-    the activation is odd, opposite directions are the same one, and the absolute cosine counts.
+    (:func:`phenodl.embedding.networks.unit_sizes`): units that do nothing do not count. 1 if all
+    lie in one direction. Where the activation is odd, opposite directions are the same one, and the
+    absolute cosine counts.
 
     Args:
         params: of the network.
@@ -235,17 +213,3 @@ def condensation(params: Params, layer: int, activation: Activation) -> Float[Ar
     share = unit_sizes(params, layer)
     share = share / share.sum()
     return share @ (jnp.abs(cosines) if is_odd(activation) else cosines) @ share
-
-
-def incoming(layer: Mapping[str, Any]) -> Float[Any, "units fan_in_and_bias"]:
-    """What goes into the units of a layer, one row each: the input weights, then the bias if any.
-
-    Args:
-        layer: its ``weight`` and ``bias``, arrays of JAX or of NumPy alike.
-
-    Example:
-        >>> incoming({"weight": jnp.ones((5, 3)), "bias": jnp.ones(5)}).shape
-        (5, 4)
-    """
-    columns = [layer["weight"], *(layer[name][:, None] for name in layer if name == "bias")]
-    return layer["weight"].__array_namespace__().concatenate(columns, axis=1)

@@ -109,8 +109,7 @@ def search(
         >>> points.accepted.tolist(), points.params["layer_0"]["weight"].shape
         ([True, True, True, True], (4, 1, 1))
     """
-    if jnp.zeros(()).dtype != np.float64:
-        raise ValueError("search must run in double precision, jax.enable_x64(True)")
+    require_double_precision("search")
     axes: dict[str, Any] = {} if instance is None else {"instance": instance}
     runs = sweep.product(key=key, **axes, seed=seeds, descent_steps=descent_steps)
     trained = trainer(
@@ -145,7 +144,12 @@ def points_of(
 
 
 def polish(
-    loss: LossFn, params: Params, *, steps: int = _POLISH_STEPS, bound: float = BOUND
+    loss: LossFn,
+    params: Params,
+    *,
+    steps: int = _POLISH_STEPS,
+    tolerance: float = TOLERANCE,
+    bound: float = BOUND,
 ) -> CriticalPoints:
     """Goes from near a critical point, of any kind, to the point itself.
 
@@ -156,10 +160,15 @@ def polish(
         loss: maps parameters to a scalar.
         params: near a critical point.
         steps: all of which are made.
-        bound: norm of the parameters up to which a critical point is accepted.
+        tolerance: norm of the gradient below which the point is accepted.
+        bound: norm of the parameters up to which it is.
 
     Returns:
         One point, without leading axes.
+
+    Raises:
+        ValueError: ``tolerance`` is below the precision of the parameters, as the default is in
+            single precision: no point would be accepted.
 
     Example:
         >>> with jax.enable_x64(True):
@@ -167,23 +176,30 @@ def polish(
         >>> bool(point.accepted), point.params.round(12).tolist()
         (True, [1.0, 0.0])
     """
+    precision = float(jnp.finfo(_flat(params).dtype).eps)
+    if not tolerance >= precision:
+        raise ValueError(
+            f"tolerance: expected at least {precision:.2g}, the precision of params, got "
+            f"{tolerance:g}; polish in double precision, jax.enable_x64(True)"
+        )
 
     def move(params: Params, _: None) -> tuple[Params, None]:
         return jax.tree.map(jnp.add, params, newton.newton_step(loss, params)), None
 
     params, _ = jax.lax.scan(move, params, length=steps)
     value, grads = jax.value_and_grad(loss)(params)
-    grad_norm, norm = (jnp.linalg.norm(ravel_pytree(tree)[0]) for tree in (grads, params))
-    return CriticalPoints(params, value, grad_norm, norm, (grad_norm < TOLERANCE) & (norm <= bound))
+    grad_norm, norm = (jnp.linalg.norm(_flat(tree)) for tree in (grads, params))
+    return CriticalPoints(params, value, grad_norm, norm, (grad_norm < tolerance) & (norm <= bound))
 
 
-def require_critical(loss: LossFn, params: Params, tolerance: float = 1e-12) -> None:
+def require_critical(loss: LossFn, params: Params, tolerance: float = 10 * TOLERANCE) -> None:
     """Refuses a point whose gradient does not vanish. Not for use under jit.
 
     Args:
         loss: maps parameters to a scalar.
         params: the point.
-        tolerance: norm of the gradient up to which the point passes.
+        tolerance: norm of the gradient up to which the point passes; by default ten times that
+            of a search, as an embedded point or another program rounds otherwise.
 
     Raises:
         ValueError: says the norm of the gradient, and to polish the point first.
@@ -191,12 +207,37 @@ def require_critical(loss: LossFn, params: Params, tolerance: float = 1e-12) -> 
     Example:
         >>> require_critical(lambda x: x**2, jnp.array(0.0))
     """
-    norm = float(jnp.linalg.norm(ravel_pytree(jax.grad(loss)(params))[0]))
-    if not norm <= tolerance:
+    require_small_gradient(jnp.linalg.norm(_flat(jax.grad(loss)(params))), tolerance)
+
+
+def require_small_gradient(
+    grad_norm: Float[Array | np.ndarray, "*points"], tolerance: float = 10 * TOLERANCE
+) -> None:
+    """As :func:`require_critical`, from the norms of the gradients of any number of points.
+
+    Example:
+        >>> require_small_gradient(np.array([1e-13, 0.0]))
+    """
+    largest = float(np.max(grad_norm, initial=0.0))
+    if not largest <= tolerance:
         raise ValueError(
             f"params: expected a critical point, gradient norm at most {tolerance:g}, got "
-            f"{norm:.2g}; polish it first (phenodl.embedding.critical.polish)"
+            f"{largest:.2g}; polish it first (phenodl.embedding.critical.polish)"
         )
+
+
+def require_double_precision(name: str) -> None:
+    """Refuses to run what means nothing in single precision.
+
+    Raises:
+        ValueError: names what was to run.
+
+    Example:
+        >>> with jax.enable_x64(True):
+        ...     require_double_precision("search")
+    """
+    if jnp.zeros(()).dtype != np.float64:
+        raise ValueError(f"{name} must run in double precision, jax.enable_x64(True)")
 
 
 @functools.cache

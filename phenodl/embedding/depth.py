@@ -14,14 +14,9 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 
-from phenodl.embedding.affine import (
-    Activation,
-    AffineInterval,
-    require_affine,
-    steepest_interval,
-)
+from phenodl.embedding.affine import AffineInterval, require_affine, steepest_interval
 from phenodl.embedding.networks import Layer, layer_inputs, layers, network, require_index
-from phenodl.models.mlp import Params
+from phenodl.models.mlp import Activation, Params
 
 _FILLED = (0.25, 0.75)  # share of a finite interval that the widest unit takes
 _SLACK = (0.1, 0.9)  # where in what is left the others lie
@@ -29,12 +24,12 @@ _MARGIN = (0.1, 1.0)  # from the one end of an infinite interval, in units of th
 
 
 def lift(
-    key: Key[Array, ""],
     params: Params,
     layer: int,
     inputs: Float[Array, "features n"],
     activation: Activation,
     *,
+    key: Key[Array, ""],
     interval: AffineInterval | None = None,
     width: int | None = None,
 ) -> Params:
@@ -47,11 +42,11 @@ def lift(
     layers more are a lift of a lift.
 
     Args:
-        key: of the draw.
         params: a network of :mod:`phenodl.models.mlp` with biases.
         layer: the one that is replaced, from 0; later ones move up by one.
         inputs: the training data, one column each.
         activation: of all hidden layers, the new one included.
+        key: of the draw.
         interval: where the activation is affine; by default the known one of largest slope.
         width: units of the new layer, at least the smaller side of W; by default its larger side.
 
@@ -59,14 +54,15 @@ def lift(
         The parameters of the deeper network.
 
     Raises:
-        ValueError: not such a network, no such layer, a layer without bias; the activation has no
-            affine interval, or not that one; ``width`` is too small.
+        ValueError: not such a network, no such layer, a layer without bias; no data, or not of the
+            network's features; the activation has no affine interval, or not that one; ``width``
+            is too small.
 
     Example:
         >>> from phenodl.models import mlp
         >>> params = mlp.init(jax.random.key(0), [2, 3, 1])
         >>> x = jnp.array([[0.0, 1.0, -1.0], [2.0, 0.5, 0.3]])
-        >>> deeper = lift(jax.random.key(1), params, 1, x, jax.nn.elu)
+        >>> deeper = lift(params, 1, x, jax.nn.elu, key=jax.random.key(1))
         >>> [deeper[name]["weight"].shape for name in sorted(deeper)]
         [(3, 2), (3, 3), (1, 3)]
         >>> change = mlp.apply(deeper, x, jax.nn.elu) - mlp.apply(params, x, jax.nn.elu)
@@ -79,7 +75,10 @@ def lift(
     require_affine(activation, interval)
     key_frame, key_place = jax.random.split(key)
     first, second = _factor(key_frame, weight, width)
-    image = first @ layer_inputs(params, layer, inputs, activation)
+    signals = layer_inputs(params, layer, inputs, activation)
+    if not signals.shape[1]:
+        raise ValueError(f"inputs: expected at least one data point, got shape {inputs.shape}")
+    image = first @ signals
     scale, shift = _place(key_place, image, interval)
     second = second / (interval.slope * scale)
     affine_shift = interval.slope * shift + interval.intercept
@@ -92,12 +91,12 @@ def lift(
 
 
 def approximate_lift(
-    key: Key[Array, ""],
     params: Params,
     layer: int,
     activation: Activation,
     eps: float | Float[Array, ""],
     *,
+    key: Key[Array, ""],
     center: float = 0.0,
     width: int | None = None,
 ) -> Params:
@@ -109,11 +108,11 @@ def approximate_lift(
     else the orders are one less: the outputs are off by O(ε), and the gradient does not vanish.
 
     Args:
-        key: of the draw.
         params: a network of :mod:`phenodl.models.mlp` with biases.
         layer: the one that is replaced, from 0.
         activation: of all hidden layers, differentiable at ``center``.
-        eps: in units of what the layer reads, h. May be traced.
+        eps: in units of what the layer reads, h; positive. May be traced.
+        key: of the draw.
         center: an inflection point of the activation.
         width: units of the new layer, at least the smaller side of the layer's weight; by default
             its larger side.
@@ -123,16 +122,19 @@ def approximate_lift(
 
     Raises:
         ValueError: not such a network, no such layer, a layer without bias; ``width`` is too small;
-            the activation is flat at ``center`` (not checked where it is traced).
+            ``eps`` is not positive and finite, or the activation is flat at ``center`` (neither is
+            checked where it is traced).
 
     Example:
         >>> from phenodl.models import mlp
         >>> params, x = mlp.init(jax.random.key(0), [1, 2, 1]), jnp.ones((1, 1))
-        >>> deeper = approximate_lift(jax.random.key(1), params, 0, mlp.tanh, 0.01)
+        >>> deeper = approximate_lift(params, 0, mlp.tanh, 0.01, key=jax.random.key(1))
         >>> bool(jnp.abs(mlp.apply(deeper, x) - mlp.apply(params, x)).max() < 1e-3)
         True
     """
     weight, bias = _require_layer(params, layer)
+    if not isinstance(eps, Tracer) and not 0 < eps < math.inf:
+        raise ValueError(f"eps: expected a positive finite number, got {eps}")
     dtype = weight.dtype
     at = jnp.asarray(center, dtype)
     value, slope = jax.jvp(activation, (at,), (jnp.ones_like(at),))
@@ -149,6 +151,16 @@ def approximate_lift(
         {"weight": eps * first, "bias": center + shift},
         {"weight": second, "bias": bias - second @ (slope * shift + value)},
     )
+
+
+def root_mean_square(array: Float[Array, "..."]) -> Float[Array, ""]:
+    """Of all entries together.
+
+    Example:
+        >>> float(root_mean_square(jnp.array([1.0, -7.0])))
+        5.0
+    """
+    return jnp.sqrt((array * array).mean())
 
 
 def _factor(
@@ -169,7 +181,7 @@ def _factor(
     side, other = (fan_in, fan_out) if width >= fan_in else (fan_out, fan_in)
     normal = jax.random.normal(key, (width, side + other), weight.dtype)
     frame = jnp.linalg.qr(normal[:, :side])[0]
-    free = _root_mean_square(weight) * normal[:, side:]
+    free = root_mean_square(weight) * normal[:, side:]
     if width >= fan_in:
         return frame, (weight - free.T @ frame) @ frame.T + free.T
     return frame @ (weight - frame.T @ free) + free, frame.T
@@ -220,7 +232,3 @@ def _replace(params: Params, layer: int, first: Layer, second: Layer) -> Params:
     """The network with one layer replaced by two."""
     old = layers(params)
     return network([*old[:layer], first, second, *old[layer + 1 :]])
-
-
-def _root_mean_square(array: Float[Array, "..."]) -> Float[Array, ""]:
-    return jnp.sqrt((array * array).mean())

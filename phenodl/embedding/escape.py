@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 from phenodl import sweep
 from phenodl.compiler import QUICKLY
 from phenodl.curvature import operators
+from phenodl.embedding.critical import require_double_precision, require_small_gradient
 from phenodl.optim import flow
 from phenodl.protocol import (
     Data,
@@ -47,12 +48,14 @@ class Saddle(NamedTuple):
         eigenvalue: the lowest of the Hessian, negative at a strict saddle.
         direction: its unit eigenvector, a pytree like ``params``.
         sharpness: the largest magnitude of an eigenvalue.
+        grad_norm: Euclidean norm of the gradient there.
     """
 
     params: Params
     eigenvalue: Float[Array, "*batch"]
     direction: Params
     sharpness: Float[Array, "*batch"]
+    grad_norm: Float[Array, "*batch"]
 
 
 class Escapes(NamedTuple):
@@ -84,7 +87,9 @@ def saddle(loss: LossFn, params: Params) -> Saddle:
     matrix = operators.dense(operators.hessian(loss, params), params)
     eigenvalues, vectors = jnp.linalg.eigh(matrix)
     _, unravel = ravel_pytree(params)
-    return Saddle(params, eigenvalues[0], unravel(vectors[:, 0]), jnp.abs(eigenvalues).max())
+    grad_norm = jnp.linalg.norm(ravel_pytree(jax.grad(loss)(params))[0])
+    sharpness = jnp.abs(eigenvalues).max()
+    return Saddle(params, eigenvalues[0], unravel(vectors[:, 0]), sharpness, grad_norm)
 
 
 def displaced(at: Saddle, size: float, key: Key[Array, ""] | None = None) -> Params:
@@ -136,7 +141,9 @@ def escape(
             it stores what it trains, :func:`escapes_of` gives the result again.
 
     Raises:
-        ValueError: precision is single.
+        ValueError: precision is single, a point is not critical (see
+            :func:`phenodl.embedding.critical.require_critical`), or its lowest eigenvalue is not
+            negative.
 
     Example:
         >>> problem = Problem(lambda *_: (), loss=lambda x, _: (x[0] ** 2 - x[1] ** 2) / 2)
@@ -147,8 +154,13 @@ def escape(
         >>> rate(escapes.time, escapes.distance, (1e-6, 1e-2)).round(4).tolist()
         [1.0]
     """
-    if jnp.zeros(()).dtype != np.float64:
-        raise ValueError("escape must run in double precision, jax.enable_x64(True)")
+    require_double_precision("escape")
+    require_small_gradient(saddles.grad_norm)
+    highest = float(np.max(saddles.eigenvalue))
+    if not highest < 0:
+        raise ValueError(
+            f"saddles: expected a lowest eigenvalue below 0 at each, got {highest:.2g}"
+        )
     leaving, training = _flow(problem.loss, problem.batch, end, every)
     leaving = leaving._replace(data=problem.data)
     runs = sweep.product(

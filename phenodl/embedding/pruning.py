@@ -5,15 +5,18 @@ that was lifted it is exactly so; in one that was trained deep, layers may be ne
 Luo, Xu, Zhang, arXiv 2205.13283).
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from phenodl.embedding.affine import Activation
+from phenodl.compiler import ONCE
+from phenodl.embedding.depth import root_mean_square
 from phenodl.embedding.networks import layers, network, preactivations, require_hidden
-from phenodl.models.mlp import Params
+from phenodl.models.mlp import Activation, Params
 
 
 class Linearization(NamedTuple):
@@ -23,7 +26,8 @@ class Linearization(NamedTuple):
         slope: λ of each unit, by least squares over the training data.
         intercept: μ of each unit.
         departure: the share of what the next layer reads that is not affine, the root mean square
-            of W (σ(z) - λ z - μ) over that of W σ(z) less its mean; rounding for a lifted layer.
+            of W (σ(z) - λ z - μ) over that of W σ(z) less its mean; rounding for a lifted layer,
+            NaN where a signal is not finite.
     """
 
     slope: Float[Array, " units"]
@@ -64,9 +68,9 @@ def layer_linearization(
     slope = jnp.where(varies, covariance / jnp.where(varies, variance, 1.0), 0.0)
     varying = jnp.where(varies[:, None], varying, 0.0)
     weight = params[f"layer_{layer + 1}"]["weight"]
-    bent = _root_mean_square(weight @ (varying - slope[:, None] * centred))
-    whole = _root_mean_square(weight @ varying)
-    departure = jnp.where(whole > 0, bent / jnp.where(whole > 0, whole, 1.0), 0.0)
+    bent = root_mean_square(weight @ (varying - slope[:, None] * centred))
+    whole = root_mean_square(weight @ varying)
+    departure = jnp.where(whole == 0, 0.0, bent / jnp.where(whole == 0, 1.0, whole))
     return Linearization(slope, mean_output - slope * mean_z, departure)
 
 
@@ -129,7 +133,8 @@ def prune(
         The shallower network.
 
     Raises:
-        ValueError: not such a network, a layer without bias, or ``tolerance`` is negative.
+        ValueError: not such a network, a layer without bias, ``tolerance`` is negative, or what
+            the network computes from the data is not finite.
 
     Example:
         >>> from phenodl.models import mlp
@@ -140,18 +145,23 @@ def prune(
     if not tolerance >= 0:
         raise ValueError(f"tolerance: expected a number of at least 0, got {tolerance}")
     while len(layers(params)) > 1:
-        fits = [_measured(params, layer, inputs, activation) for layer in range(len(params) - 1)]
-        departures = [float(fit.departure) for fit in fits]
-        least = min(departures)
-        if not least <= tolerance:
+        fits = _all_measured(params, inputs, activation)
+        departures = np.array([fit.departure for fit in fits])
+        if not np.isfinite(departures).all():
+            raise ValueError(
+                "params: expected a network that is finite on the inputs, got departures "
+                f"{departures.tolist()} of its hidden layers"
+            )
+        layer = int(departures.argmin())
+        if departures[layer] > tolerance:
             break
-        layer = departures.index(least)
         params = merge(params, layer, fits[layer])
     return params
 
 
-_measured = jax.jit(layer_linearization, static_argnames=("layer", "activation"))
-
-
-def _root_mean_square(array: Float[Array, "..."]) -> Float[Array, ""]:
-    return jnp.sqrt((array * array).mean())
+@functools.partial(jax.jit, static_argnames="activation", compiler_options=dict(ONCE))
+def _all_measured(
+    params: Params, inputs: Float[Array, "features n"], activation: Activation
+) -> list[Linearization]:
+    hidden = range(len(params) - 1)
+    return [layer_linearization(params, layer, inputs, activation) for layer in hidden]

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Int
 
 from phenodl.embedding.clusters import DROPPED, Columns, Rows, clusters
-from phenodl.embedding.condensation import incoming, sizes
-from phenodl.embedding.networks import Activation, Params, layers, network, require_network
-from phenodl.embedding.symmetries import is_homogeneous, is_odd
+from phenodl.embedding.networks import Activation, Params, incoming, layers, network, sizes
+from phenodl.embedding.symmetries import is_homogeneous, is_odd, vanishes_at_zero
 from phenodl.models import mlp
 
 _ANGLES = np.pi / 2.0 ** np.arange(14)
@@ -64,18 +64,21 @@ def reduce(
       of their output weights. That changes nothing, and units of one direction then merge exactly.
     - For an odd one the members are first turned to the side of the cluster's largest, sign and
       output weights together.
+    - Where σ(0) is not 0 a dropped unit of bias b and output weights e gives about e σ(b), which
+      joins the bias of the next layer.
 
     Args:
         params: of the wide network.
         activation: of the hidden layers.
         angle: of the directions of any two units in a cluster, at most, in radians.
         rtol: the smallest units that together have at most this share of the size of their layer,
-            see :func:`phenodl.embedding.condensation.unit_sizes`, are dropped, ...
+            see :func:`phenodl.embedding.networks.unit_sizes`, are dropped, ...
         atol: ... and so are those whose sizes add up to this number.
 
     Raises:
-        ValueError: ``params`` are not those of a fully connected network, or ``angle`` is not in
-            [0, pi].
+        ValueError: ``params`` are not those of a fully connected network, not finite, or traced;
+            ``angle`` is not in [0, pi], ``rtol`` not in [0, 1), or ``atol`` negative; σ(0) is not
+            0, and a unit is dropped where the next layer has no bias to make up for it.
 
     Example:
         >>> params = {"layer_0": {"weight": jnp.array([[2.0], [2.0]]), "bias": jnp.ones(2)},
@@ -83,14 +86,19 @@ def reduce(
         >>> reduce(params, jnp.tanh).params["layer_1"]["weight"].tolist()
         [[1.0]]
     """
-    require_network(params)
     if not 0 <= angle <= np.pi:
         raise ValueError(f"angle must be in [0, pi], got {angle}")
-    arrays = [{name: np.asarray(leaf) for name, leaf in layer.items()} for layer in layers(params)]
+    if not 0 <= rtol < 1:
+        raise ValueError(f"rtol must be in [0, 1), got {rtol}")
+    if not atol >= 0:
+        raise ValueError(f"atol must be at least 0, got {atol}")
+    arrays = _values(params)
     labels = []
-    for before, after in itertools.pairwise(arrays):
+    for number, (before, after) in enumerate(itertools.pairwise(arrays)):
         rows, columns = incoming(before), after["weight"].T
         label = clusters(rows, columns, activation, angle=angle, rtol=rtol, atol=atol)
+        if not vanishes_at_zero(activation):
+            _keep_constants(before, after, label == DROPPED, activation, number)
         merged = [
             _merge(rows[label == one], columns[label == one], activation)
             for one in range(label.max(initial=DROPPED) + 1)
@@ -161,8 +169,53 @@ def function_gap(
         >>> function_gap(one, other, jnp.ones((1, 4)), jnp.tanh)
         2.0
     """
-    left, right = (np.asarray(outputs(each, inputs, activation)) for each in (params, other))
+    return output_gap(*(np.asarray(outputs(each, inputs, activation)) for each in (params, other)))
+
+
+def output_gap(
+    left: Float[np.ndarray, "outputs n"], right: Float[np.ndarray, "outputs n"]
+) -> float:
+    """Root mean square difference of two networks' outputs on the same data.
+
+    Example:
+        >>> output_gap(np.zeros((1, 2)), np.array([[1.0, -7.0]]))
+        5.0
+    """
     return float(np.sqrt(np.mean((left - right) ** 2)))
+
+
+def _values(params: Params) -> list[dict[str, np.ndarray]]:
+    """The layers as NumPy's arrays, which must be finite."""
+    values = []
+    for number, layer in enumerate(layers(params)):
+        if any(isinstance(leaf, Tracer) for leaf in layer.values()):
+            raise ValueError(
+                "params: expected concrete values, on which the widths of a reduction depend, got "
+                "traced ones; call it outside of jit"
+            )
+        values.append({name: np.asarray(leaf) for name, leaf in layer.items()})
+        if not all(np.isfinite(leaf).all() for leaf in values[-1].values()):
+            raise ValueError(f"params: expected finite values, got others in layer_{number}")
+    return values
+
+
+def _keep_constants(
+    before: dict[str, np.ndarray],
+    after: dict[str, np.ndarray],
+    dropped: Bool[np.ndarray, " units"],
+    activation: Activation,
+    number: int,
+) -> None:
+    """Adds to the next bias what the dropped units of a layer give where its input is 0."""
+    bias = before.get("bias", np.zeros_like(before["weight"][:, 0]))
+    constants = after["weight"][:, dropped] @ np.asarray(activation(jnp.asarray(bias[dropped])))
+    if "bias" in after:
+        after["bias"] = after["bias"] + constants
+    elif constants.any():
+        raise ValueError(
+            f"params: expected a bias in layer_{number + 1}, to hold what the small units of "
+            f"layer_{number} give, as the activation is not 0 at 0"
+        )
 
 
 def _merge(inward: Rows, outward: Columns, activation: Activation) -> tuple[np.ndarray, ...]:

@@ -1,4 +1,4 @@
-"""Changes of a unit that its activation does not see: of its sign, of where its size lies."""
+"""What an activation lets one do to a unit: turn its sign, move its size, drop it if small."""
 
 import functools
 
@@ -38,6 +38,19 @@ def is_homogeneous(activation: Activation) -> bool:
     """
     both = np.concatenate([-_GRID, _GRID])
     return _same(_values(activation, 2 * both), 2 * _values(activation, both))
+
+
+@functools.cache
+def vanishes_at_zero(activation: Activation) -> bool:
+    """Whether σ(0) = 0: a unit of small input weights and bias then gives little.
+
+    Decided to rounding.
+
+    Example:
+        >>> vanishes_at_zero(jnp.tanh), vanishes_at_zero(jax.nn.sigmoid)
+        (True, False)
+    """
+    return _same(_values(activation, np.zeros(1)), np.zeros(1))
 
 
 def _values(activation: Activation, points: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

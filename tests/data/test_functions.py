@@ -125,3 +125,8 @@ def test_staircases_have_one_step_in_each_third():
 def test_a_staircase_needs_wide_steps():
     with pytest.raises(ValueError, match="width must be positive, got 0"):
         functions.staircase(seed=0, width=0)
+
+
+def test_a_staircase_of_one_point_has_no_standard_deviation():
+    with pytest.raises(ValueError, match="n must be at least 2, got 1"):
+        functions.staircase(seed=0, n=1)

@@ -9,6 +9,7 @@ import pytest
 from phenodl import sweep, training
 from phenodl.compiler import QUICKLY
 from phenodl.embedding import condensation
+from phenodl.embedding.networks import incoming, unit_sizes
 from phenodl.models import mlp
 from phenodl.optim import flow
 from phenodl.protocol import Layout, Objective
@@ -93,7 +94,7 @@ def test_a_run_condenses_on_the_direction_that_the_data_give(x64):
     method = condensation.mean_field(flow.rk4(rate))
     (chunk,) = training.train(model, method, runs, steps=200, chunk=200, layout=Layout(width=1))
     params = jax.tree.map(lambda leaf: np.asarray(leaf)[0], chunk.state().params)
-    rows = condensation.incoming(params["layer_0"])
+    rows = incoming(params["layer_0"])
     directions = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     residual = Y - Y.mean()
     expected = (residual * np.hstack([X, np.ones_like(X)])).mean(0)
@@ -104,7 +105,7 @@ def test_a_run_condenses_on_the_direction_that_the_data_give(x64):
     assert (directions * signs[:, None]).std(0).max() < 1e-4
     assert float(condensation.condensation(params, 0, mlp.tanh)) > 1 - 1e-8
     # The signs are random: without the symmetry of the activation the two halves cancel.
-    share = np.asarray(condensation.unit_sizes(params, 0))
+    share = np.asarray(unit_sizes(params, 0))
     resultant = (share * signs).sum() / share.sum()
     oriented = float(condensation.condensation(params, 0, jax.nn.gelu))
     np.testing.assert_allclose(oriented, resultant**2, atol=1e-6)
@@ -122,7 +123,7 @@ def test_condensation_is_the_weighted_mean_over_pairs(x64):
         np.linalg.norm(row) * np.linalg.norm(params["layer_1"]["weight"][:, unit])
         for unit, row in enumerate(rows)
     ]
-    np.testing.assert_allclose(condensation.unit_sizes(params, 0), sizes)
+    np.testing.assert_allclose(unit_sizes(params, 0), sizes)
     plain = absolute = 0.0
     for i in (0, 1, 2, 4):
         for j in (0, 1, 2, 4):
@@ -152,3 +153,16 @@ def test_what_is_no_network_or_no_hidden_layer_is_refused():
         condensation.learning_rates({"kernel": {"weight": jnp.ones((2, 2))}})
     with pytest.raises(ValueError, match="widths: expected"):
         condensation.init(jax.random.key(0), [3])
+
+
+def test_single_precision_stays_what_it_is_next_to_double(x64):
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), ones(1, 3, 1))
+    method = condensation.mean_field(flow.rk4(rate))
+
+    def loss(params):
+        return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
+
+    hyper = {"learning_rate": np.float32(0.1)}
+    objective = Objective(loss, *jax.value_and_grad(loss)(params))
+    moved, _, _ = method.step(objective, params, method.init(params, hyper), hyper)
+    assert {leaf.dtype for leaf in jax.tree.leaves(moved)} == {jnp.dtype("float32")}

@@ -86,3 +86,11 @@ def test_single_precision_is_refused():
     problem = mlp.problem(jnp.ones((3, 1)), jnp.ones((3, 1)), hidden=[1])
     with pytest.raises(ValueError, match="double precision"):
         critical.search(problem, key=jax.random.key(0), seeds=[0])
+    with pytest.raises(ValueError, match=r"^tolerance: expected at least 1.2e-07"):
+        critical.polish(lambda x: x**2, jnp.float32(1.0))
+
+
+def test_a_tolerance_can_suit_single_precision():
+    point = critical.polish(lambda x: jnp.cosh(x - 0.3), jnp.float32(0.0), tolerance=1e-6)
+    assert point.params.dtype == jnp.float32
+    assert bool(point.accepted)

@@ -22,7 +22,7 @@ def lifted(params, activation, width=None, interval=None):
     """Two lifts of one network, as a list."""
 
     def one(key):
-        return lift(key, params, LAYER, INPUTS, activation, width=width, interval=interval)
+        return lift(params, LAYER, INPUTS, activation, key=key, width=width, interval=interval)
 
     both = jax.vmap(one)(jax.random.split(jax.random.key(1)))
     return [jax.tree.map(lambda leaf, row=row: leaf[row], both) for row in range(2)]
@@ -34,7 +34,7 @@ def nearly_lifted(params, eps, activation, center):
 
     def one(eps):
         key = jax.random.key(1)
-        deeper = approximate_lift(key, params, LAYER, activation, eps, center=center)
+        deeper = approximate_lift(params, LAYER, activation, eps, key=key, center=center)
         change = mlp.apply(deeper, INPUTS, activation) - mlp.apply(params, INPUTS, activation)
         return deeper, change
 
@@ -125,7 +125,7 @@ def ravel_columns(tree):
 
 def test_lift_in_single_precision():
     params, inputs = draw(SHAPE), jnp.asarray(INPUTS, jnp.float32)
-    deeper = jax.jit(lambda: lift(jax.random.key(0), params, LAYER, inputs, jax.nn.elu))()
+    deeper = jax.jit(lambda: lift(params, LAYER, inputs, jax.nn.elu, key=jax.random.key(0)))()
     assert {leaf.dtype for leaf in jax.tree.leaves(deeper)} == {jnp.dtype("float32")}
     np.testing.assert_allclose(
         mlp.apply(deeper, inputs, jax.nn.elu), mlp.apply(params, inputs, jax.nn.elu), atol=1e-5
@@ -154,17 +154,22 @@ def test_error_of_an_approximate_lift_to_leading_order(x64):
 def test_refusals(x64):
     params, key = draw(SHAPE), jax.random.key(0)
     with pytest.raises(ValueError, match=r"^activation: tanh is affine on no interval"):
-        lift(key, params, 0, INPUTS, jnp.tanh)
+        lift(params, 0, INPUTS, jnp.tanh, key=key)
     with pytest.raises(ValueError, match=r"^layer: expected a number in \[0, 2\), got 2"):
-        lift(key, params, 2, INPUTS, jax.nn.elu)
+        lift(params, 2, INPUTS, jax.nn.elu, key=key)
     with pytest.raises(ValueError, match=r"^width: expected at least 3"):
-        lift(key, params, 0, INPUTS, jax.nn.elu, width=2)
+        lift(params, 0, INPUTS, jax.nn.elu, width=2, key=key)
     with pytest.raises(ValueError, match=r"^interval: the activation departs"):
-        lift(key, params, 0, INPUTS, jax.nn.elu, interval=AffineInterval(-1.0, 1.0))
+        lift(params, 0, INPUTS, jax.nn.elu, interval=AffineInterval(-1.0, 1.0), key=key)
     with pytest.raises(ValueError, match=r"^params: expected"):
-        lift(key, {"weight": jnp.eye(3)}, 0, INPUTS, jax.nn.elu)
+        lift({"weight": jnp.eye(3)}, 0, INPUTS, jax.nn.elu, key=key)
     without = {**params, "layer_1": {"weight": params["layer_1"]["weight"]}}
     with pytest.raises(ValueError, match=r"^params: expected a bias in layer_1"):
-        lift(key, without, 1, INPUTS, jax.nn.elu)
+        lift(without, 1, INPUTS, jax.nn.elu, key=key)
     with pytest.raises(ValueError, match=r"^center: expected where the activation is not flat"):
-        approximate_lift(key, params, 0, jax.nn.relu, 1e-3, center=-1.0)
+        approximate_lift(params, 0, jax.nn.relu, 1e-3, center=-1.0, key=key)
+    with pytest.raises(ValueError, match=r"^inputs: expected at least one data point"):
+        lift(params, 1, INPUTS[:, :0], jax.nn.elu, key=key)
+    for eps in (0.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"^eps: expected a positive finite number, got"):
+            approximate_lift(params, 0, mlp.tanh, eps, key=key)

@@ -78,6 +78,22 @@ def test_the_rate_is_that_of_a_line_through_the_window():
 
 
 def test_single_precision_is_refused():
-    at = escape.Saddle(jnp.zeros(2), jnp.array(-1.0), jnp.ones(2), jnp.array(1.0))
+    at = escape.Saddle(jnp.zeros(2), jnp.array(-1.0), jnp.ones(2), jnp.array(1.0), jnp.array(0.0))
     with pytest.raises(ValueError, match="double precision"):
         escape.escape(Problem(lambda *_: (), bent), at, jnp.zeros(2))
+
+
+def test_no_flow_starts_at_a_point_that_is_not_a_critical_one_or_not_a_saddle(saddles, x64):
+    _, matrices, at = saddles
+    problem, data = Problem(lambda *_: (), bent), {"matrix": matrices}
+    sloping = at._replace(grad_norm=np.array([0.0, 1e-3, 0.0]))
+    with pytest.raises(ValueError, match=r"gradient norm at most 1e-12, got 0\.001"):
+        escape.escape(problem, sloping, at.params, data=data)
+    minimum = at._replace(eigenvalue=np.array([-1.0, 0.5, -1.0]))
+    with pytest.raises(ValueError, match=r"^saddles: expected a lowest eigenvalue below 0"):
+        escape.escape(problem, minimum, at.params, data=data)
+
+
+def test_saddles_know_their_gradient(x64):
+    at = jax.jit(lambda x: escape.saddle(lambda x: x @ x - 3 * x[0] ** 2, x))(jnp.array([3.0, 4.0]))
+    np.testing.assert_allclose(at.grad_norm, np.hypot(12, 8), rtol=1e-12)

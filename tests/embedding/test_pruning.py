@@ -81,6 +81,14 @@ def test_tolerance_decides_on_nearly_affine_layers(x64):
     assert widths(prune(deeper, INPUTS, jnp.tanh, tolerance=departure / 2)) == widths(deeper)
 
 
+def test_what_is_not_finite_is_not_affine(x64):
+    params = draw([1, 4, 1])
+    params["layer_0"]["weight"] = params["layer_0"]["weight"].at[0, 0].set(jnp.nan)
+    assert np.isnan(measured(params, 0, INPUTS, jnp.tanh).departure)
+    with pytest.raises(ValueError, match=r"^params: expected a network that is finite on the inp"):
+        prune(params, INPUTS, jnp.tanh, tolerance=0.1)
+
+
 def test_refusals(x64):
     params = draw([1, 4, 1])
     with pytest.raises(ValueError, match=r"^layer: expected a hidden layer in \[0, 1\), got 1"):

@@ -170,3 +170,32 @@ def test_precision_is_kept_and_bad_input_refused():
         reduction.reduce(params, jnp.tanh, angle=4)
     with pytest.raises(ValueError, match="params: expected the layers"):
         reduction.reduce(jnp.ones(3), jnp.tanh)
+    for limits in ({"rtol": 5}, {"atol": -1}):
+        with pytest.raises(ValueError, match=f"{next(iter(limits))} must be"):
+            reduction.reduce(params, jnp.tanh, **limits)
+    with pytest.raises(ValueError, match=r"^params: expected concrete values"):
+        jax.jit(lambda params: reduction.reduce(params, jnp.tanh).params)(params)
+    params["layer_1"]["weight"] = params["layer_1"]["weight"].at[0, 0].set(jnp.nan)
+    with pytest.raises(ValueError, match=r"^params: expected finite values, .* layer_1"):
+        reduction.reduce(params, jnp.tanh)
+
+
+def test_a_dropped_unit_leaves_its_constant_where_the_activation_is_not_zero_at_zero(x64):
+    def sigmoid(z):
+        return 1 / (1 + np.exp(-z))
+
+    wide = {
+        "layer_0": {"weight": np.array([[2.0], [1e-6]]), "bias": np.array([0.5, -1e-5])},
+        "layer_1": {"weight": np.array([[1.0, 3.0]]), "bias": np.array([0.25])},
+    }
+    found = reduction.reduce(wide, jax.nn.sigmoid)
+    assert found.hidden == (1,)
+    x = np.linspace(-1, 1, 9)[None]
+    np.testing.assert_allclose(
+        outputs(jax.tree.map(np.asarray, found.params), x, sigmoid),
+        outputs(wide, x, sigmoid),
+        atol=1e-6,
+    )
+    bare = {name: {"weight": layer["weight"]} for name, layer in wide.items()}
+    with pytest.raises(ValueError, match=r"^params: expected a bias in layer_1"):
+        reduction.narrowest(bare, jnp.asarray(x), jax.nn.sigmoid)

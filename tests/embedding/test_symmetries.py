@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from phenodl.embedding.symmetries import is_homogeneous, is_odd
+from phenodl.embedding.symmetries import is_homogeneous, is_odd, vanishes_at_zero
 from phenodl.models import mlp
 
 leaky = functools.partial(jax.nn.leaky_relu, negative_slope=0.3)
@@ -34,3 +34,8 @@ def test_known_activations_also_while_a_function_is_traced(activation, odd, homo
         return x if is_odd(activation) == odd else -x
 
     assert float(traced(1.0)) == 1.0
+
+
+def test_which_activations_vanish_at_zero():
+    assert all(vanishes_at_zero(each) for each in (mlp.tanh, jax.nn.gelu, jax.nn.elu, leaky))
+    assert not any(vanishes_at_zero(each) for each in (jnp.cos, jax.nn.softplus, jax.nn.sigmoid))

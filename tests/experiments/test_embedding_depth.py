@@ -113,6 +113,16 @@ def test_claims_and_figures_of_a_small_run(x64, trained, tmp_path, monkeypatch):
         figure.savefig(tmp_path / f"{name}.png")
 
 
+def test_a_network_of_which_every_layer_is_pruned_is_no_better_than_a_linear_fit(x64, trained):
+    found = deep.measure(dataclasses.replace(SMALL, tolerance=1e3), trained)
+    assert (found.removed == deep.HIDDEN).all()
+    inputs, targets = tables.iris()
+    design = np.hstack([inputs, np.ones((len(inputs), 1))])
+    residual = targets - design @ np.linalg.lstsq(design, targets, rcond=None)[0]
+    assert (found.pruned_loss >= np.mean(residual**2)).all()
+    assert (found.pruned_loss > found.loss).any()
+
+
 def test_points_are_critical_and_clear_of_kinks(x64, trained):
     family, found = bases.instances(SMALL), bases.found(SMALL, trained)
     points = lifts.smooth_points(SMALL, family, found)

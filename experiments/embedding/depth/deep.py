@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from experiments.embedding.depth.config import Config
 from experiments.recorder import Recorder
@@ -18,7 +18,7 @@ from phenodl import sweep, training
 from phenodl.compiler import ONCE
 from phenodl.data import tables
 from phenodl.embedding.networks import layers, network
-from phenodl.embedding.pruning import layer_linearization
+from phenodl.embedding.pruning import layer_linearization, prune
 from phenodl.models import mlp
 from phenodl.models.mlp import Params
 from phenodl.protocol import Data, Hyper, Layout, Probe, Problem, View
@@ -39,12 +39,14 @@ class Deep(NamedTuple):
         loss: of the network.
         departure: of each hidden layer from an affine map.
         merged_loss: with each hidden layer alone merged into the next.
-        pruned_loss: with all layers merged whose departure is at most the tolerance.
+        removed: hidden layers that pruning takes out.
+        pruned_loss: without them.
     """
 
     loss: Float[np.ndarray, "2 seeds"]
     departure: Float[np.ndarray, "2 seeds layers"]
     merged_loss: Float[np.ndarray, "2 seeds layers"]
+    removed: Int[np.ndarray, "2 seeds"]
     pruned_loss: Float[np.ndarray, "2 seeds"]
 
 
@@ -83,9 +85,15 @@ def measure(config: Config, results: Mapping[str, xr.Dataset]) -> Deep:
     }
     inputs, targets = tables.iris()
     data = jnp.asarray(inputs.T), jnp.asarray(targets.T)
-    one = functools.partial(_layers, *data, config.tolerance)
+    one = functools.partial(_layers, *data)
     values = jax.jit(jax.vmap(jax.vmap(one)), compiler_options=dict(ONCE))(params)
-    return Deep(*(np.asarray(each) for each in values))
+    loss, departure, merged_loss = (np.asarray(each) for each in values)
+    removed, pruned_loss = np.empty((2, config.deep_seeds), int), np.empty((2, config.deep_seeds))
+    for run in np.ndindex(removed.shape):
+        trained_run = jax.tree.map(lambda leaf, run=run: leaf[run], params)
+        pruned = prune(trained_run, data[0], mlp.tanh, tolerance=config.tolerance)
+        removed[run], pruned_loss[run] = len(trained_run) - len(pruned), _loss(pruned, *data)
+    return Deep(loss, departure, merged_loss, removed, pruned_loss)
 
 
 def problem() -> Problem:
@@ -151,13 +159,19 @@ def _measure(state: tuple[()], view: View) -> tuple[tuple[()], dict[str, Array]]
     }
 
 
+@functools.partial(jax.jit, compiler_options=dict(ONCE))
+def _loss(
+    params: Params, inputs: Float[Array, "features n"], targets: Float[Array, "outputs n"]
+) -> Float[Array, ""]:
+    return jnp.mean((mlp.apply(params, inputs) - targets) ** 2)
+
+
 def _layers(
     inputs: Float[Array, "features n"],
     targets: Float[Array, "outputs n"],
-    tolerance: float,
     params: Params,
-) -> tuple[Array, Array, Array, Array]:
-    """The entries of :class:`Deep` for one network."""
+) -> tuple[Array, Array, Array]:
+    """The entries of :class:`Deep` for one network, but for those on pruning."""
     fits = [layer_linearization(params, layer, inputs, mlp.tanh) for layer in range(HIDDEN)]
     departure = jnp.stack([fit.departure for fit in fits])
 
@@ -173,4 +187,4 @@ def _layers(
 
     alone = jax.vmap(loss)(jnp.eye(HIDDEN, dtype=bool))
     none = jnp.zeros(HIDDEN, bool)
-    return loss(none), departure, alone, loss(departure <= tolerance)
+    return loss(none), departure, alone

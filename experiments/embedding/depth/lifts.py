@@ -136,7 +136,7 @@ def _lift_each(key: Key[Array, ""], params: Params, data: Data) -> tuple:
     shallow = mlp.apply(params, data["inputs"], own)
     errors, grad_norms, spectra = [], [_grad_norm(loss, params)], [spectrum(loss, params)]
     for key_lift, place in zip(jax.random.split(key, len(PLACES)), PLACES, strict=True):
-        params = lift(key_lift, params, place, data["inputs"], own, interval=_POSITIVE)
+        params = lift(params, place, data["inputs"], own, key=key_lift, interval=_POSITIVE)
         errors.append(jnp.abs(mlp.apply(params, data["inputs"], own) - shallow).max())
         grad_norms.append(_grad_norm(loss, params))
         spectra.append(spectrum(loss, params))
@@ -155,7 +155,7 @@ def _lift_nearly_each(
 
     @jax.vmap
     def errors(eps: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        deeper = approximate_lift(key, params, 1, mlp.tanh, eps)
+        deeper = approximate_lift(params, 1, mlp.tanh, eps, key=key)
         change = mlp.apply(deeper, data["inputs"]) - shallow
         return jnp.abs(change).max(), _grad_norm(loss, deeper)
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from experiments.embedding.digits.measure import ANGLES, Reduced, cosines, run_params
 from phenodl import plots
-from phenodl.embedding.condensation import unit_sizes
+from phenodl.embedding.networks import unit_sizes
 from phenodl.embedding.reduction import reduce
 from phenodl.models import mlp
 
