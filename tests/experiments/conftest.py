@@ -1,5 +1,6 @@
 """The command line, called in this process on the experiments of the package ``toys``."""
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -11,22 +12,39 @@ from experiments.experiment import discover
 from experiments.run_directory import RunDirectory
 
 
+@contextlib.contextmanager
+def command_line(folder):
+    """A function of words that gives the exit status, with ``folder`` as the current one."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        patched.setattr(execution, "prepare_jax", lambda: None)  # the test session's own holds
+        patched.setattr(workers, "default_count", lambda: 1)
+
+        def status_of(*words):
+            try:
+                return main(words, package="toys")
+            except SystemExit as stop:
+                return stop.code or 0
+
+        yield status_of
+
+
+@pytest.fixture(scope="session")
+def calls_in():
+    """The same for fixtures of a wider scope: ``with calls_in(folder) as status_of: ...``."""
+    return command_line
+
+
 @pytest.fixture
-def call(monkeypatch, tmp_path, capsys):
+def call(tmp_path, capsys):
     """``call(*words)`` gives exit status, standard output and standard error, in a new folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(execution, "prepare_jax", lambda: None)  # the test session's own holds
-    monkeypatch.setattr(workers, "default_count", lambda: 1)
+    with command_line(tmp_path) as status_of:
 
-    def run(*words):
-        capsys.readouterr()
-        try:
-            status = main(words, package="toys")
-        except SystemExit as stop:
-            status = stop.code or 0
-        return status, *capsys.readouterr()
+        def run(*words):
+            capsys.readouterr()
+            return status_of(*words), *capsys.readouterr()
 
-    return run
+        yield run
 
 
 @pytest.fixture

@@ -95,9 +95,9 @@ def test_eigenvalues_are_those_of_dense_matrices():
     tx = adam.from_hyper(hyper).transformation()
     probe = eigenvalues_probe(products=5, every=1)
     x = jnp.asarray(rng.normal(size=5))
-    state, opt = probe.init(jax.random.key(0), x), tx.init(x)
-    seen = []
-    for step in range(4):
+
+    def one_step(carry, step):
+        x, state, opt = carry
         grads = jax.grad(loss)(x)
         with jax.numpy_dtype_promotion("standard"):
             update, opt = tx.update(grads, opt, x)
@@ -107,23 +107,29 @@ def test_eigenvalues_are_those_of_dense_matrices():
             method_state=opt,
             update=update,
             batch={"anchors": jnp.array([1, -1])},
-            step=jnp.asarray(step),
+            step=step,
             time=jnp.zeros(()),
             hyper=hyper,
         )
         state, values = probe.measure(state, view)
-        diagonal = np.asarray(adam.preconditioner(opt, b2=0.99))
-        seen.append((np.asarray(x), diagonal, step + 1, values))
-        x = jnp.asarray(optax.apply_updates(x, update))
+        seen = x, adam.preconditioner(opt, b2=0.99), values
+        return (optax.apply_updates(x, update), state, opt), seen
 
-    for step, (point, diagonal, count, values) in enumerate(seen):
-        kept, kept_diagonal = seen[0 if step < 1 else 1][:2]
-        factor = 0.1 / 1.9 / (1 - 0.9**count)
+    @jax.jit
+    def train(x):
+        carry = x, probe.init(jax.random.key(0), x), tx.init(x)
+        return jax.lax.scan(one_step, carry, jnp.arange(4))[1]
+
+    points, diagonals, measured = jax.tree.map(np.asarray, train(x))
+    for step, (point, diagonal) in enumerate(zip(points, diagonals, strict=True)):
+        anchor = min(step, 1)
+        kept, kept_diagonal = points[anchor], diagonals[anchor]
+        factor = 0.1 / 1.9 / (1 - 0.9 ** (step + 1))
         pairs = ((point, diagonal), (point, None), (point, kept_diagonal), (kept, diagonal))
         for name, (at, scale) in zip(NAMES, pairs, strict=True):
             matrix = hessian(at) if scale is None else factor * scale[:, None] * hessian(at)
             expected = np.linalg.eigvals(matrix).real.max()
-            assert values[name] == pytest.approx(expected, rel=1e-8), (step, name)
+            assert measured[name][step] == pytest.approx(expected, rel=1e-8), (step, name)
 
 
 def spikes(trigger, end):

@@ -123,7 +123,7 @@ def test_low_or_repeated_spikes_are_not_single_deep_ones():
     again = runs.copy(deep=True)
     again.loss[:, 330:340] = 1.0
     for changed in (low, again):
-        claims = claims_of(run.analyze(SHORT, {"deep": changed, "frequent": runs}))
+        claims = claims_of(run.analyze_deep(SHORT, changed))
         assert claims["deep/single"].measured == 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -35,20 +36,33 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-@pytest.fixture
-def page(call):
-    call("reproduce", "--out", "all", "--only", "*")
-    return Page(Path("all/report.html").read_text())
+@pytest.fixture(scope="module")
+def reproduced(calls_in, tmp_path_factory):
+    """A folder of all experiments, one of which has failed."""
+    folder = tmp_path_factory.mktemp("reproduced")
+    with calls_in(folder) as status_of:
+        status_of("reproduce", "--out", "all", "--only", "*")
+    return folder / "all"
 
 
-def test_the_page_is_well_formed_and_refers_to_nothing_outside(page):
+@pytest.fixture(scope="module")
+def source(reproduced):
+    return (reproduced / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def page(source):
+    return Page(source)
+
+
+def test_the_page_is_well_formed_and_refers_to_nothing_outside(page, source):
     assert page.open == []
     assert not page.all("script")
     assert not page.all("link")
     for _, attributes in page.tags:
         for name in ("src", "href", "srcset", "data", "action", "poster"):
             assert re.match(r"data:image/png;base64,|#", attributes.get(name, "#"))
-    assert not re.search(r"@import|url\(|https?:", Path("all/report.html").read_text())
+    assert not re.search(r"@import|url\(|https?:", source)
 
 
 def test_links_lead_to_sections_that_exist(page):
@@ -63,8 +77,8 @@ def test_tables_and_pictures_can_be_read_aloud(page):
     assert page.all("html")[0]["lang"] == "en"
 
 
-def test_the_page_says_what_the_ledger_says(page):
-    for claim in json.loads(Path("all/bowls-descent/claims.json").read_text()):
+def test_the_page_says_what_the_ledger_says(page, reproduced):
+    for claim in json.loads((reproduced / "bowls-descent/claims.json").read_text()):
         for part in (claim["statement"], claim["source"], claim["verdict"], claim["id"]):
             assert part in page.text
     assert "The loss <reaches> zero & stays." in page.text
@@ -80,9 +94,8 @@ def test_the_page_tells_how_to_repeat_a_run_and_what_has_failed(page):
     assert "bowls-broken : sklearn is missing: pip install 'phenodl[data]'" in page.text
 
 
-def test_report_takes_one_run_or_a_folder_of_runs(call):
-    call("reproduce", "--out", "all", "--only", "*-descent")
-    Path("all/report.html").unlink()
+def test_report_takes_one_run_or_a_folder_of_runs(call, reproduced):
+    shutil.copytree(reproduced / "bowls-descent", "all/bowls-descent")
     status, output, error = call("report", "all")
     assert status == 0
     assert "2 claims" in output
@@ -91,10 +104,10 @@ def test_report_takes_one_run_or_a_folder_of_runs(call):
     assert Path("all/bowls-descent/report.html").exists()
 
 
-def test_a_folder_may_hold_several_runs_of_one_experiment_and_unfinished_ones(call):
-    call("run", "bowls-descent", "--out", "all/wide", "--seeds", "6")
+def test_a_folder_may_hold_several_runs_of_one_experiment_and_unfinished_ones(call, reproduced):
     call("run", "bowls-descent", "--out", "all/narrow", "--seeds", "2")
-    call("run", "bowls-descent", "--out", "all/begun")
+    for name in ("wide", "begun"):
+        shutil.copytree(reproduced / "bowls-descent", f"all/{name}")
     Path("all/begun/claims.json").unlink()
     assert call("report", "all")[0] == 0
     page = Page(Path("all/report.html").read_text())
@@ -108,9 +121,9 @@ def test_a_folder_may_hold_several_runs_of_one_experiment_and_unfinished_ones(ca
 
 
 @pytest.mark.parametrize("file", ["config.json", "claims.json"])
-def test_a_broken_run_does_not_hide_the_others(call, file):
+def test_a_broken_run_does_not_hide_the_others(call, reproduced, file):
     for name in ("whole", "broken"):
-        call("run", "bowls-descent", "--out", f"all/{name}", "--seeds", "2")
+        shutil.copytree(reproduced / "bowls-descent", f"all/{name}")
     Path("all/broken", file).write_text("[{}]")
     status, output, _ = call("report", "all")
     assert status == 0

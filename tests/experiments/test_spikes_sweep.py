@@ -12,8 +12,10 @@ from experiments.spikes.sweep import figures, run
 from experiments.spikes.sweep.config import POINTS, Config
 from experiments.spikes.sweep.measure import sized_loss, sized_problem, spikes_probe, units
 from phenodl import probes, sweep, training
+from phenodl.compiler import QUICKLY
 from phenodl.data.functions import sine_mixture
 from phenodl.models import mlp
+from phenodl.protocol import Layout
 from phenodl.spikes import detect
 
 SEEDS = 8
@@ -30,6 +32,7 @@ def test_the_reducer_counts_what_the_detector_finds():
             runs,
             steps=600,
             probes=[probes.loss(), spikes_probe(detect.ring_down(0.9), 0.1)],
+            layout=Layout(compiler_options=QUICKLY),
         )
     )
     losses = found.loss.transpose("seed", "b2", "step").values.reshape(-1, 600)
@@ -52,16 +55,21 @@ def test_a_sized_network_is_a_smaller_one():
         "units": jnp.asarray(units(np.array([4]), 10)[0]),
         "batch_size": jnp.asarray(POINTS),
     }
-    params = problem.init(jax.random.key(0), data, {})
+    params = jax.jit(lambda: problem.init(jax.random.key(0), data, {}))()
     bound = np.abs(params["layer_1"]["weight"]).max()
     assert 1 / np.sqrt(10) < bound <= 1 / np.sqrt(4)
     cut = {
         "layer_0": jax.tree.map(lambda leaf: leaf[:4], params["layer_0"]),
         "layer_1": {**params["layer_1"], "weight": params["layer_1"]["weight"][:, :4]},
     }
-    batch = problem.batch(data, jax.random.key(1), jnp.asarray(0))
-    loss, grads = jax.value_and_grad(problem.loss)(params, batch)
-    np.testing.assert_allclose(loss, small.loss(cut, small.data), rtol=1e-6)
+
+    @jax.jit
+    def derivatives(params):
+        batch = problem.batch(data, jax.random.key(1), jnp.asarray(0))
+        return jax.value_and_grad(problem.loss)(params, batch)
+
+    loss, grads = derivatives(params)
+    np.testing.assert_allclose(loss, jax.jit(small.loss)(cut, small.data), rtol=1e-6)
     assert not grads["layer_0"]["weight"][4:].any()
     assert not grads["layer_1"]["weight"][:, 4:].any()
 
@@ -69,15 +77,14 @@ def test_a_sized_network_is_a_smaller_one():
 def test_a_batch_holds_its_number_of_points_and_is_drawn_anew():
     problem = sized_problem(3)
     data = {**problem.data, "units": jnp.ones(3), "batch_size": jnp.asarray(7)}
-    batches = [
-        problem.batch(data, jax.random.key(number), jnp.asarray(0))["chosen"] for number in range(2)
-    ]
+    draw = jax.jit(lambda key: problem.batch(data, key, jnp.asarray(0))["chosen"])
+    batches = [np.asarray(draw(jax.random.key(number))) for number in range(2)]
     assert [float(chosen.sum()) for chosen in batches] == [7, 7]
     assert (batches[0] != batches[1]).any()
-    params = problem.init(jax.random.key(0), data, {})
-    errors = (mlp.apply(params, data["inputs"]) - data["targets"]) ** 2
-    expected = np.asarray(errors)[0][np.asarray(batches[0]) == 1].mean()
-    measured = sized_loss(params, {**data, "chosen": batches[0]})
+    params = jax.jit(lambda: problem.init(jax.random.key(0), data, {}))()
+    errors = (np.asarray(jax.jit(mlp.apply)(params, data["inputs"])) - data["targets"]) ** 2
+    expected = errors[0][batches[0] == 1].mean()
+    measured = jax.jit(sized_loss)(params, {**data, "chosen": batches[0]})
     np.testing.assert_allclose(measured, expected, rtol=1e-6)
 
 

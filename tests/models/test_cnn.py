@@ -1,5 +1,6 @@
 """The convolutional network against XLA's own convolution and pooling, and dense derivatives."""
 
+import functools
 from typing import get_args
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from phenodl.compiler import QUICKLY
 from phenodl.models import cnn
 
 
@@ -28,9 +30,23 @@ def reference(params, images):
 
 
 def example(shape, dtype, **sizes):
-    images = np.random.default_rng(0).normal(size=shape).astype(dtype)
-    make = jax.jit(lambda key: cnn.init(key, shape[1:], dtype=dtype, **sizes))
-    return images, make(jax.random.key(1))
+    """Images, and parameters of the size of the initial ones."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=shape).astype(dtype)
+    make = functools.partial(cnn.init, image_shape=shape[1:], dtype=dtype, **sizes)
+    shapes = jax.eval_shape(make, jax.random.key(1))
+
+    def draw(leaf):
+        return jnp.asarray(rng.normal(0, 0.3 / len(leaf.shape), leaf.shape), dtype)
+
+    return images, jax.tree.map(draw, shapes)
+
+
+def quickly(function):
+    return jax.jit(function, compiler_options=dict(QUICKLY))
+
+
+OUTPUTS = quickly(reference)
 
 
 @pytest.mark.parametrize(
@@ -41,33 +57,49 @@ def example(shape, dtype, **sizes):
 def test_outputs_are_those_of_lax_convolutions(x64, shape, sizes, convolution):
     images, params = example(shape, np.float64, **sizes)
     arranged = cnn.arrange(images, convolution)
-    outputs = jax.jit(lambda params: cnn.apply(params, arranged, convolution))(params)
-    np.testing.assert_allclose(outputs, jax.jit(reference)(params, images), rtol=1e-12, atol=1e-14)
+    outputs = quickly(lambda params: cnn.apply(params, arranged, convolution))(params)
+    np.testing.assert_allclose(outputs, OUTPUTS(params, images), rtol=1e-12, atol=1e-14)
+
+
+@functools.partial(jax.jit, static_argnums=0, compiler_options=dict(QUICKLY))
+def derivatives(network, params, inputs):
+    """The gradient of the summed squares of the outputs, and the Hessian along cos params."""
+
+    def loss(params):
+        return jnp.sum(network(params, inputs) ** 2)
+
+    return jax.jvp(jax.grad(loss), (params,), (jax.tree.map(jnp.cos, params),))
 
 
 @pytest.mark.parametrize("convolution", get_args(cnn.Convolution))
 def test_gradient_and_curvature_are_those_of_lax_convolutions(x64, convolution):
     images, params = example((6, 8, 8, 1), np.float64)
     arranged = cnn.arrange(images, convolution)
-    tangent = jax.tree.map(jnp.cos, params)
 
-    @jax.jit
-    def derivatives(params):
-        def along(network, inputs):
-            def loss(params):
-                return jnp.sum(network(params, inputs) ** 2)
+    def network(params, images):
+        return cnn.apply(params, images, convolution)
 
-            return jax.jvp(jax.grad(loss), (params,), (tangent,))
-
-        def ours(params, images):
-            return cnn.apply(params, images, convolution)
-
-        return along(ours, arranged), along(reference, images)
-
-    ours, theirs = derivatives(params)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), *(ours, theirs)
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12),
+        derivatives(network, params, arranged),
+        derivatives(reference, params, images),
     )
+
+
+def product(loss, params):
+    """The Hessian times the parameters themselves."""
+    _, hvp = jax.linearize(jax.grad(loss), params)
+    return hvp(params)
+
+
+@quickly
+def two_products(params, images, labels):
+    """One after the other, each at the result of the last."""
+
+    def squared_error(params):
+        return jnp.mean((reference(params, images) - labels) ** 2)
+
+    return product(squared_error, product(squared_error, params))
 
 
 @pytest.mark.parametrize("convolution", get_args(cnn.Convolution))
@@ -78,27 +110,20 @@ def test_curvature_of_many_runs_in_a_loop(x64, convolution):
     model = cnn.problem(images, labels, convolution=convolution)
     runs = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), params)
 
-    def product(loss, params):
-        _, hvp = jax.linearize(jax.grad(loss), params)
-        return hvp(params)
-
-    @jax.jit
+    @quickly
     def in_a_loop(runs):
         def step(runs, _):
             return jax.vmap(lambda p: product(lambda q: model.loss(q, model.data), p))(runs), None
 
         return jax.lax.scan(step, runs, None, length=2)[0]
 
-    def squared_error(params):
-        return jnp.mean((reference(params, images) - labels) ** 2)
-
-    apart = jax.jit(lambda p: product(squared_error, product(squared_error, p)))
+    looped = in_a_loop(runs)
     for number in range(2):
         one = jax.tree.map(lambda leaf, number=number: leaf[number], runs)
         jax.tree.map(
             lambda a, b, number=number: np.testing.assert_allclose(a[number], b, 1e-9, 1e-12),
-            in_a_loop(runs),
-            apart(one),
+            looped,
+            two_products(one, images, labels),
         )
 
 
@@ -106,10 +131,12 @@ def test_the_activation_is_the_one_asked_for():
     """Without one, the network is linear in its images, and so is its loss in the squared ones."""
     images = np.random.default_rng(0).normal(size=(4, 8, 8)).astype(np.float32)
     model = cnn.problem(images, np.zeros((4, 3), np.float32), activation=lambda x: x)
-    params = jax.jit(lambda key: model.init(key, model.data, {}))(jax.random.key(0))
-    unbiased = {name: {**layer, "bias": 0 * layer["bias"]} for name, layer in params.items()}
+    _, params = example((4, 8, 8, 1), np.float32, outputs=3)
+    unbiased = {
+        name: {**layer, "bias": np.zeros_like(layer["bias"])} for name, layer in params.items()
+    }
 
-    @jax.jit
+    @quickly
     def loss(size):
         return model.loss(unbiased, {**model.data, "images": size * model.data["images"]})
 
@@ -120,9 +147,14 @@ def test_the_activation_is_the_one_asked_for():
 def test_a_mini_batch_is_a_selection_of_images(convolution):
     images, params = example((6, 8, 8, 1), np.float32)
     arranged = cnn.arrange(images, convolution)
-    chosen = jnp.array([4, 1])
-    outputs = jax.jit(lambda batch: cnn.apply(params, batch, convolution))
-    np.testing.assert_allclose(outputs(arranged[..., chosen]), outputs(arranged)[chosen], rtol=1e-5)
+    chosen = np.array([4, 1])
+    both = quickly(
+        lambda arranged: (
+            cnn.apply(params, arranged[..., chosen], convolution),
+            cnn.apply(params, arranged, convolution)[chosen],
+        )
+    )
+    np.testing.assert_allclose(*both(arranged), rtol=1e-5)
 
 
 def test_mini_batches_are_drawn_without_replacement_and_keep_their_labels():
@@ -148,7 +180,7 @@ def test_on_a_cpu_patches_are_the_default():
 
 
 def test_initial_parameters_fill_the_interval_of_their_layer():
-    _, params = example((2, 8, 8, 1), np.float32)
+    params = jax.jit(lambda key: cnn.init(key, (8, 8, 1), dtype=np.float32))(jax.random.key(1))
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 3658
     for name, fan_in in {"conv1": 9, "conv2": 72, "dense1": 64, "dense2": 32}.items():
         draws = np.concatenate([np.ravel(leaf) for leaf in params[name].values()])
@@ -163,11 +195,10 @@ def test_problem_is_the_mean_squared_error_over_images_and_classes():
     images = np.random.default_rng(0).normal(size=(5, 8, 8)).astype(np.float32)
     labels = np.eye(5, 10, dtype=np.float32)
     model = cnn.problem(images, labels)
-    params = jax.jit(lambda key: model.init(key, model.data, {}))(jax.random.key(0))
-
-    outputs = jax.jit(reference)(params, images[..., None])
+    _, params = example((5, 8, 8, 1), np.float32)
+    outputs = OUTPUTS(params, images[..., None])
     expected = np.square(np.asarray(outputs) - labels).mean()
-    loss = jax.jit(lambda params: model.loss(params, model.data))(params)
+    loss = quickly(model.loss)(params, model.data)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 

@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 
 import phenodl
 from phenodl import probes, sweep, training
+from phenodl.compiler import QUICKLY
 from phenodl.curvature import cold_start, linearize
 from phenodl.optim import adam
 from phenodl.optim.adam import Adam
@@ -43,7 +44,11 @@ def random_rows(data, key, step):
 ADAM = training.from_optax(lambda hyper: adam.from_hyper(hyper).transformation())
 
 
-@jax.jit
+def quickly(function):
+    return jax.jit(function, compiler_options=dict(QUICKLY))
+
+
+@quickly
 def dense_hessian(flat, batch):
     _, unravel = ravel_pytree(draw(jax.random.key(0), None, None))
     return jax.hessian(lambda flat: network(unravel(flat), batch))(flat)
@@ -113,7 +118,8 @@ def test_probes_equal_the_dense_reference_along_a_training_on_mini_batches():
         probes.value("targets", lambda view: view.batch["targets"]),
     ]
     problem = Problem(draw, network, random_rows, DATA)
-    chunks = training.train(problem, ADAM, runs, steps=12, chunk=12, probes=seen)
+    layout = Layout(compiler_options=QUICKLY)
+    chunks = training.train(problem, ADAM, runs, steps=12, chunk=12, probes=seen, layout=layout)
     results = phenodl.collect(chunks).isel(seed=0)
     for eta in hyper["learning_rate"]:
         for b2 in hyper["b2"]:
@@ -156,7 +162,7 @@ def test_a_few_warm_started_products_hold_the_eigenvalues():
         moved = optax.apply_updates(params, update)
         return (moved, opt_state, remembered), (flat(params), flat(grads), values)
 
-    @jax.jit
+    @quickly
     def train(params):
         key = jax.random.key(0)
         remembered = {products: probe.init(key, params) for products, probe in probes.items()}
@@ -203,7 +209,7 @@ def test_frozen_parameters_have_no_curvature():
     labels = {"first": "frozen", "second": "adam"}
     tx = optax.partition({"adam": optax.adam(0.1), "frozen": optax.set_to_zero()}, labels)
 
-    @jax.jit
+    @quickly
     def measure(params):
         _, grads, hvp = linearize(lambda p: network(p, DATA), params)
         with jax.numpy_dtype_promotion("standard"):
@@ -291,7 +297,9 @@ def test_a_single_parameter_has_one_eigenvalue():
     probe = curvatures.eigenvalue_probe()
     problem = Problem(lambda key, data, hyper: jnp.ones(()), lambda x, batch: 3 * x**2 / 2)
     runs = sweep.product(key=jax.random.key(0), learning_rate=[0.1])
-    results = phenodl.collect(training.train(problem, ADAM, runs, steps=3, probes=[probe]))
+    layout = Layout(compiler_options=QUICKLY)
+    chunks = training.train(problem, ADAM, runs, steps=3, probes=[probe], layout=layout)
+    results = phenodl.collect(chunks)
     np.testing.assert_allclose(results.lambda_max, 3, rtol=1e-6)
 
 

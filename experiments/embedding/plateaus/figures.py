@@ -65,21 +65,19 @@ def curves(
             axes[0, 0].plot(
                 [], [], "--", color=plots.OKABE_ITO[units], label=f"critical points of {name}"
             )
-            axes[1, 0].plot(
-                [], [], "o", color=plots.OKABE_ITO[units], markersize=4, label=_directions(units)
-            )
+            axes[1, 0].plot([], [], "o", color=plots.OKABE_ITO[units], markersize=4, label=name)
         axes[0, 0].legend(loc="lower left")
-        axes[1, 0].legend(loc="lower left", title="at rest with", title_fontsize=7)
+        axes[1, 0].legend(loc="lower left", title="at rest as", title_fontsize=7)
     return fig
 
 
 def circle(history: History, resting: Sequence[Rest], run: int) -> Figure:
     """The directions of (input weight, bias) at the start, at the rests and at the end of a run."""
     instants = {"start": 0}
-    for units in _NAMES:
+    for units, name in _NAMES.items():
         rest = rests.first(resting, units)
         if rest:
-            instants[f"at rest, {_directions(units)}"] = rest.record
+            instants[f"at rest as {name}"] = rest.place.index
     instants["end"] = len(history.step) - 1
     with plots.style():
         fig, axes = plots.figure(1, len(instants), height=1.75, squeeze=False)
@@ -113,7 +111,7 @@ def orientation(
             color = np.tile(_colors(angle.shape[1], name == "leader"), (len(records), 1))
             axis.scatter(step.ravel(), angle.ravel(), s=area.ravel(), c=color, linewidths=0)
             for rest in found[name][run[name]]:
-                axis.axvline(history.step[rest.record], color="0.7", linewidth=0.6, zorder=0)
+                axis.axvline(history.step[rest.place.index], color="0.7", linewidth=0.6, zorder=0)
             axis.set(title=TITLES[name], yticks=(-90, -45, 0, 45, 90))
             _time(axis, history)
         axes[0, 0].set(ylabel="angle of (input weight,\nbias) as a line, degrees")
@@ -127,11 +125,11 @@ def gaps(
     """The distance in loss of the rests from the critical points, over targets and keys.
 
     Args:
-        ones: for rests with one direction, by start.
-        twos: for rests with two directions, with one unit ahead.
+        ones: for rests as one unit, by start.
+        twos: for rests as two units, with one unit ahead.
     """
-    shown = [(f"{TITLES[name]}: one direction", values) for name, values in ones.items()]
-    shown.insert(2, ("one unit ahead: two directions", twos[:, None]))
+    shown = [(f"{TITLES[name]}: rest as one unit", values) for name, values in ones.items()]
+    shown.insert(2, ("one unit ahead: rest as two units", twos[:, None]))
     order = np.argsort(ones["condensing"].max(1))
     colors = (plots.OKABE_ITO[1], plots.OKABE_ITO[4], plots.OKABE_ITO[2], "0.5")
     with plots.style():
@@ -183,8 +181,10 @@ def _time(axis: Axes, history: History) -> None:
 
 def _mark(axis: Axes, history: History, curve: np.ndarray, resting: Sequence[Rest]) -> None:
     for rest in resting:
-        color = plots.OKABE_ITO[rest.directions] if rest.directions in _NAMES else "0.6"
-        axis.plot(history.step[rest.record], curve[rest.record], "o", color=color, markersize=4)
+        color = plots.OKABE_ITO[rest.units] if rest.units in _NAMES else "0.6"
+        axis.plot(
+            history.step[rest.place.index], curve[rest.place.index], "o", color=color, markersize=4
+        )
 
 
 def _units(
@@ -206,7 +206,3 @@ def _colors(units: int, ahead: bool = True) -> Float[np.ndarray, "units 4"]:
     if ahead:
         colors[LEADER] = to_rgba(plots.OKABE_ITO[1])
     return colors
-
-
-def _directions(units: int) -> str:
-    return "one direction" if units == 1 else "two directions"

@@ -23,7 +23,7 @@ Found = Sequence[Sequence[Rest]]
 
 
 class Reductions(NamedTuple):
-    """The rests with one direction, reduced to one unit each and polished.
+    """The rests as one unit, polished.
 
     Attributes:
         run: that rests there.
@@ -37,19 +37,17 @@ class Reductions(NamedTuple):
 
 
 def reductions(config: Config, found: Found) -> Reductions:
-    """Polishes the one unit of every run that rests with one direction."""
+    """Polishes the one unit of every run that rests as one."""
     first = {run: rests.first(each, 1) for run, each in enumerate(found)}
-    known = {run: rest for run, rest in first.items() if rest}
-    run = np.array(list(known), int)
-    if not known:
+    resting = {run: rest for run, rest in first.items() if rest}
+    run = np.array(list(resting), int)
+    if not resting:
         return Reductions(run, np.zeros(0), np.zeros(0))
-    # Padded to all runs: their number does not change the compiled program.
-    filled = [first[each] or known[run[0]] for each in first]
     base = narrow.staircases(config, 1)
-    target = np.arange(len(filled)) * config.targets // len(filled)
-    points = narrow.polish(base, [rest.narrow for rest in filled], base.targets[target])
-    matched = np.array([rest.loss - rest.match.loss_gap for rest in known.values()])
-    return Reductions(run, points.grad_norm[run], np.abs(points.loss[run] - matched))
+    reduced = [rest.place.reduction for rest in resting.values()]
+    points = narrow.polish(base, reduced, base.targets[run * config.targets // len(found)])
+    matched = np.array([rest.place.loss - rest.match.loss_gap for rest in resting.values()])
+    return Reductions(run, np.asarray(points.grad_norm), np.abs(points.loss - matched))
 
 
 def best_example(found: Found) -> int:
@@ -71,43 +69,44 @@ def claims(
     return [
         bootstrap_claim(
             f"{name}/one-unit-gap",
-            "From a condensing start the loss at the first rest with one direction is within 1e-5"
-            " of a critical loss of one unit (absolute, targets of variance 1; median over targets"
-            " of the worst key).",
+            "From a condensing start the loss at the first rest as one unit (to which the network"
+            " there reduces, its outputs changing by at most 0.01) is within 1e-5 of a critical"
+            " loss of one unit (absolute, targets of variance 1; median over targets of the worst"
+            " key).",
             _PAPER,
             one.max(1),
             Target("<=", 1e-5),
         ),
         share_claim(
             f"{name}/one-unit-share",
-            f"From a condensing start every key of a target rests with one direction, within"
-            f" {GAP_ONE:g} of a critical loss of one unit.",
+            f"From a condensing start every key of a target rests as one unit, within {GAP_ONE:g}"
+            " of a critical loss of one unit.",
             _PAPER,
             (one <= GAP_ONE).all(1),
             Target(">=", 0.75),
         ),
         share_claim(
             f"{name}/reduction",
-            "Networks that rest with one direction, reduced to one unit and polished to a gradient"
-            " below 1e-12, have the loss of that critical point to 1e-8, for every key of a target"
-            " that rests so.",
+            "Networks that rest as one unit, reduced to it and polished to a gradient below 1e-12,"
+            " have the loss of that critical point to 1e-8, for every key of a target that rests"
+            " so.",
             _PAPER,
             _reduced_to_catalogue(config, reduced)[resting.any(1)],
             Target(">=", 0.75),
         ),
         bootstrap_claim(
             f"{name}/condensed",
-            "Where a run from a condensing start rests with one direction, the mean |cos| of two"
-            " units falls short of 1 by at most 1e-6 (median over targets of the worst key).",
+            "Where a run from a condensing start rests as one unit, its units point in one"
+            " direction: the mean |cos| of two falls short of 1 by at most 1e-6 (median over"
+            " targets of the worst key).",
             _PAPER,
             _by_target(config, rests.spreads(histories["condensing"], found["condensing"])).max(1),
             Target("<=", 1e-6),
         ),
         share_claim(
             f"{name}/two-units",
-            "From a condensing start with one unit ahead a run rests with one direction and then"
-            f" with two, both within {GAP_TWO:g} of the losses of critical points of one and of two"
-            " units.",
+            "From a condensing start with one unit ahead a run rests as one unit and then as two,"
+            f" both within {GAP_TWO:g} of the losses of critical points of one and of two units.",
             _PAPER,
             _worse_gap(found["leader"]) <= GAP_TWO,
             Target(">=", 0.05),
@@ -122,8 +121,8 @@ def claims(
         ),
         share_claim(
             f"{name}/gaussian",
-            f"From a plain Gaussian start (std {config.gaussian_std:g}) a run rests with one"
-            f" direction within {GAP_ONE:g} of a critical loss of one unit.",
+            f"From a plain Gaussian start (std {config.gaussian_std:g}) a run rests as one"
+            f" unit, within {GAP_ONE:g} of a critical loss of one unit.",
             "control",
             (control <= GAP_ONE).all(1),
             Target("<=", 0.5),
@@ -163,7 +162,7 @@ def _worse_gap(found: Found) -> Float[np.ndarray, " runs"]:
     """The larger of the gaps from one unit and from two; ``MISSING`` unless in this order."""
     worse = np.maximum(rests.gaps(found, 1), rests.gaps(found, 2))
     pairs = [(rests.first(each, 1), rests.first(each, 2)) for each in found]
-    ordered = [bool(one and two and one.record < two.record) for one, two in pairs]
+    ordered = [bool(one and two and one.place.index < two.place.index) for one, two in pairs]
     return np.where(ordered, worse, MISSING)
 
 

@@ -1,26 +1,20 @@
-"""Where the runs of a training rest, with how many directions, and at which narrow critical point.
-
-A run rests at the plateaus of its curve, and at its end if the gradient has nearly vanished there:
-not every embedded critical point is a saddle of the wide network.
-"""
+"""Where the runs of a training rest, at which narrow critical points, and how condensed."""
 
 import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int
 
-from phenodl import plateaus
-from phenodl.embedding import catalogue, condensation, reduction
+from phenodl.compiler import ONCE
+from phenodl.embedding import catalogue, condensation, plateaus
 from phenodl.embedding.catalogue import Entry, Match
 from phenodl.models import mlp
 from phenodl.models.mlp import Params
-
-STATIONARY = 1e-5
-"""Gradient norm at the end of a run up to which it rests there."""
 
 MISSING = 1.0
 """What counts as the distance of a run that has no such rest: the variance of its target."""
@@ -48,28 +42,27 @@ class History(NamedTuple):
         params = jax.tree.map(lambda leaf: leaf[runs], self.params)
         return History(self.step, self.loss[runs], self.grad_norm[runs], params)
 
-    def at(self, run: int, record: int) -> Params:
-        """The network of one run at one record."""
-        return jax.tree.map(lambda leaf: leaf[run, record], self.params)
+    def of(self, run: int) -> Params:
+        """The networks of one run, every leaf with a leading axis of records."""
+        return jax.tree.map(lambda leaf: leaf[run], self.params)
 
 
 class Rest(NamedTuple):
-    """A place at which a run rests.
+    """A place at which a run rests, and what is known there.
 
     Attributes:
-        record: of the history.
-        directions: of the condensed units.
-        loss: there.
-        narrow: the reduction to a network with one unit per direction.
+        place: the rest, with its reduction to a narrow network.
         match: the critical point of so many units whose function is nearest; at a distance of
             ``MISSING`` if none is known.
     """
 
-    record: int
-    directions: int
-    loss: float
-    narrow: Params
+    place: plateaus.Rest
     match: Match
+
+    @property
+    def units(self) -> int:
+        """Of the narrow network."""
+        return self.place.reduction.hidden[0]
 
 
 def read(trained: xr.Dataset) -> History:
@@ -87,42 +80,36 @@ def rests(
     entries: Sequence[Sequence[Entry]],
     inputs: Float[np.ndarray, "features n"],
 ) -> list[list[Rest]]:
-    """The rests of every run, in the order of time; neighbours with as many directions are one.
+    """The rests of every run, in the order of time.
 
     Args:
         history: of the training.
         entries: the catalogue of each target; as many runs in a row belong to each.
         inputs: the data, one column per point.
     """
-    places = [_places(history, run) for run in range(len(history.loss))]
-    flat = [(run, record) for run, records in enumerate(places) for record in records]
-    outputs = iter(_outputs(history, flat, inputs))
     found = []
-    for run, records in enumerate(places):
-        known = entries[run * len(entries) // len(places)]
-        each = [_rest(history, run, record, known, next(outputs)) for record in records]
-        kept = plateaus.merge_neighbours(
-            history.grad_norm[run, records], [rest.directions for rest in each]
-        )
-        found.append([each[number] for number in kept])
+    for run, (norm, loss) in enumerate(zip(history.grad_norm, history.loss, strict=True)):
+        places = plateaus.find_rests(norm, loss, history.of(run), jnp.asarray(inputs), mlp.tanh)
+        known = entries[run * len(entries) // len(history.loss)]
+        found.append([_matched(place, known) for place in places])
     return found
 
 
-def first(found: Sequence[Rest], directions: int) -> Rest | None:
-    """The first rest with so many directions, if there is one."""
-    return next((rest for rest in found if rest.directions == directions), None)
+def first(found: Sequence[Rest], units: int) -> Rest | None:
+    """The first rest that reduces to so many units, if there is one."""
+    return next((rest for rest in found if rest.units == units), None)
 
 
-def gaps(found: Sequence[Sequence[Rest]], directions: int) -> Float[np.ndarray, " runs"]:
+def gaps(found: Sequence[Sequence[Rest]], units: int) -> Float[np.ndarray, " runs"]:
     """Per run the distance in loss of its first such rest from the critical point."""
-    chosen = [first(each, directions) for each in found]
+    chosen = [first(each, units) for each in found]
     return np.array([abs(rest.match.loss_gap) if rest else MISSING for rest in chosen])
 
 
 def spreads(history: History, found: Sequence[Sequence[Rest]]) -> Float[np.ndarray, " runs"]:
-    """Per run, how far the mean |cos| of two units is from 1 at its first rest of one direction."""
+    """Per run, how far the mean |cos| of two units is from 1 at its first rest as one unit."""
     chosen = [first(each, 1) for each in found]
-    record = np.array([rest.record if rest else 0 for rest in chosen])
+    record = np.array([rest.place.index if rest else 0 for rest in chosen])
     run = np.arange(len(chosen))
     one = history._replace(
         params=jax.tree.map(lambda leaf: leaf[run, record][:, None], history.params)
@@ -135,41 +122,14 @@ def condensed(history: History) -> Float[np.ndarray, "runs records"]:
     return np.asarray(_condensed(history.params))
 
 
-def _places(history: History, run: int) -> list[int]:
-    loss, grad_norm = history.loss[run], history.grad_norm[run]
-    places = plateaus.find(grad_norm, loss).index.tolist()
-    if grad_norm[-1] <= STATIONARY:
-        places.append(len(grad_norm) - 1)
-    return places
+def _matched(place: plateaus.Rest, known: Sequence[Entry]) -> Rest:
+    same = [entry for entry in known if entry.hidden == place.reduction.hidden]
+    match = catalogue.match(same, place.loss, place.outputs) if same else _NO_MATCH
+    return Rest(place, match)
 
 
-def _rest(
-    history: History, run: int, record: int, known: Sequence[Entry], outputs: np.ndarray
-) -> Rest:
-    reduced = reduction.reduce(history.at(run, record), mlp.tanh)
-    (directions,) = reduced.hidden
-    loss = float(history.loss[run, record])
-    same = [entry for entry in known if entry.hidden == (directions,)]
-    match = catalogue.match(same, loss, outputs) if same else _NO_MATCH
-    return Rest(record, directions, loss, reduced.params, match)
-
-
-def _outputs(
-    history: History, places: Sequence[tuple[int, int]], inputs: Float[np.ndarray, "features n"]
-) -> Float[np.ndarray, "places outputs n"]:
-    run, record = np.array(places, int).reshape(-1, 2).T
-    params = jax.tree.map(lambda leaf: leaf[run, record], history.params)
-    return np.asarray(_apply(params, inputs))
-
-
-@jax.jit
+@functools.partial(jax.jit, compiler_options=dict(ONCE))
 @jax.vmap
 @jax.vmap
 def _condensed(params: Params) -> Float[Array, ""]:
     return condensation.condensation(params, 0, mlp.tanh)
-
-
-@jax.jit
-@functools.partial(jax.vmap, in_axes=(0, None))
-def _apply(params: Params, inputs: Float[Array, "features n"]) -> Float[Array, "outputs n"]:
-    return mlp.apply(params, inputs, mlp.tanh)

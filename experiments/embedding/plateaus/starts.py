@@ -7,13 +7,14 @@ so that the network comes to a saddle of two directions.
 """
 
 import functools
+import math
 
 import jax
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Key
 
 from experiments.embedding.plateaus.config import Config
+from phenodl.compiler import ONCE
 from phenodl.embedding import condensation
 from phenodl.models.mlp import Params
 
@@ -21,9 +22,16 @@ LEADER = 0
 """The unit that is ahead."""
 
 
+@functools.partial(jax.jit, static_argnums=0, compiler_options=dict(ONCE))
 def condensing(config: Config) -> Params:
     """Parameters for each target and key, stacked, the keys of a target next to each other."""
-    return _condensing(jax.random.split(_key(config, 0), config.targets * config.keys), config)
+
+    def one(key: Key[Array, ""]) -> Params:
+        return condensation.init(
+            key, (1, config.units, 1), output_scale=config.output_scale, input_std=config.input_std
+        )
+
+    return jax.vmap(one)(jax.random.split(_key(config, 0), config.targets * config.keys))
 
 
 def leader(config: Config) -> Params:
@@ -36,18 +44,14 @@ def leader(config: Config) -> Params:
 
 def gaussian(config: Config) -> Params:
     """Parameters for each target, independent normal ones."""
-    one, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], condensing(config)))
-    flat = config.gaussian_std * jax.random.normal(_key(config, 1), (config.targets, one.size))
-    return jax.vmap(unravel)(flat)
+    leaves, structure = jax.tree.flatten(condensing(config))
+    shapes = [leaf.shape[1:] for leaf in leaves]
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    flat = np.asarray(jax.random.normal(_key(config, 1), (config.targets, ends[-1])))
+    parts = np.split(config.gaussian_std * flat, ends[:-1], axis=1)
+    rows = [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
+    return jax.tree.unflatten(structure, rows)
 
 
 def _key(config: Config, start: int) -> Key[Array, ""]:
     return jax.random.fold_in(jax.random.key(config.seed), start)
-
-
-@functools.partial(jax.jit, static_argnums=1)
-@functools.partial(jax.vmap, in_axes=(0, None))
-def _condensing(key: Key[Array, ""], config: Config) -> Params:
-    return condensation.init(
-        key, (1, config.units, 1), output_scale=config.output_scale, input_std=config.input_std
-    )
