@@ -25,6 +25,7 @@ from phenodl.completion.low_rank_fit import observed
 from phenodl.models import factorization
 from phenodl.models.factorization import Factors, given_start
 from phenodl.optim import flow
+from phenodl.precision import require_double_precision
 from phenodl.protocol import Problem, Stop, View
 from phenodl.trainer import Trainer, in_memory
 
@@ -98,8 +99,7 @@ def greedy_low_rank(
     depth = inner if stages is None else stages
     if not 1 <= depth <= inner:
         raise ValueError(f"stages must be in [1, {inner}], got {stages}")
-    if jnp.zeros(()).dtype != np.float64:
-        raise ValueError("greedy_low_rank must run in double precision, jax.enable_x64(True)")
+    require_double_precision("greedy_low_rank")
 
     problem, training = flow_from_start(tolerance)
     factors = Factors(jnp.zeros((count, rows, inner)), jnp.zeros((count, inner, columns)))

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 from phenodl import sweep
 from phenodl.compiler import ONCE
 from phenodl.optim import newton
+from phenodl.precision import require_double_precision
 from phenodl.protocol import Layout, LossFn, Params, Probe, Problem, View
 from phenodl.trainer import Trainer, in_memory
 
@@ -224,20 +225,6 @@ def require_small_gradient(
             f"params: expected a critical point, gradient norm at most {tolerance:g}, got "
             f"{largest:.2g}; polish it first (phenodl.embedding.critical.polish)"
         )
-
-
-def require_double_precision(name: str) -> None:
-    """Refuses to run what means nothing in single precision.
-
-    Raises:
-        ValueError: names what was to run.
-
-    Example:
-        >>> with jax.enable_x64(True):
-        ...     require_double_precision("search")
-    """
-    if jnp.zeros(()).dtype != np.float64:
-        raise ValueError(f"{name} must run in double precision, jax.enable_x64(True)")
 
 
 @functools.cache

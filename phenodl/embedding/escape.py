@@ -21,8 +21,9 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 from phenodl import sweep
 from phenodl.compiler import QUICKLY
 from phenodl.curvature import operators
-from phenodl.embedding.critical import require_double_precision, require_small_gradient
+from phenodl.embedding.critical import require_small_gradient
 from phenodl.optim import flow
+from phenodl.precision import require_double_precision
 from phenodl.protocol import (
     Data,
     Hyper,

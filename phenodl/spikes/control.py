@@ -62,11 +62,11 @@ class Correction(NamedTuple):
     """What becomes of a step.
 
     Attributes:
-        scale: of the update.
+        scale: of the update, where v stays.
         second_moment: v_t; None leaves it.
     """
 
-    scale: Float[Array, ""]
+    scale: float | Float[Array, ""] = 1.0
     second_moment: Params | None = None
 
 
@@ -143,7 +143,7 @@ def raise_all(margin: float = 0.9) -> Response:
     def correct(excess: Array, moments: Moments, seen: Observation) -> Correction:
         del seen
         raised = jax.tree.map(lambda v: excess**2 * v, moments.after)
-        return Correction(jnp.ones_like(excess), raised)
+        return Correction(second_moment=raised)
 
     return _response(margin, correct)
 
@@ -184,7 +184,7 @@ def raise_coordinates(margin: float = 0.6, most: float = 10.0) -> Response:
         raised = jax.tree.map(
             lambda v, share: v * (1 + growth * jnp.minimum(share / mean, 1)), moments.after, shares
         )
-        return Correction(jnp.ones_like(excess), raised)
+        return Correction(second_moment=raised)
 
     return _response(margin, correct)._replace(looks_back=True)
 
@@ -209,7 +209,7 @@ def floor(least: float, margin: float = 1.0) -> Response:
         del seen
         bound = least**2 * moments.correction
         raised = jax.tree.map(lambda v: jnp.maximum(v, bound), moments.after)
-        return Correction(jnp.ones_like(excess), raised)
+        return Correction(second_moment=raised)
 
     return _response(margin, correct)
 
@@ -236,7 +236,7 @@ def switch_b2(b2: float = 0.9, margin: float = 1.0) -> Response:
         followed = jax.tree.map(
             lambda v, square: b2 * v + (1 - b2) * square, moments.before, moments.squares
         )
-        return Correction(jnp.ones_like(excess), followed)
+        return Correction(second_moment=followed)
 
     return _response(margin, correct)
 
@@ -258,7 +258,7 @@ def reset(margin: float = 1.0) -> Response:
     def correct(excess: Array, moments: Moments, seen: Observation) -> Correction:
         del seen
         begun = jax.tree.map(lambda square: moments.correction * square, moments.squares)
-        return Correction(jnp.ones_like(excess), begun)
+        return Correction(second_moment=begun)
 
     return _response(margin, correct)
 
@@ -360,7 +360,7 @@ def guarded(
 
         def corrected() -> tuple[Params, PyTree]:
             if correction.second_moment is None:
-                scaled = jax.tree.map(lambda u: correction.scale.astype(u.dtype) * u, updates)
+                scaled = jax.tree.map(lambda u: jnp.asarray(correction.scale, u.dtype) * u, updates)
                 return scaled, after
             return inside.update(
                 grads, _as_if(before, after, correction, settings), params, **extra
