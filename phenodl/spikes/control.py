@@ -80,7 +80,7 @@ class Response(NamedTuple):
         looks_back: whether it compares with the last step.
     """
 
-    margin: float
+    margin: Scalar
     correct: Callable[[Float[Array, ""], Moments, Observation], Correction]
     looks_back: bool = False
 
@@ -105,7 +105,7 @@ class GuardedState(NamedTuple):
     corrected: Array
 
 
-def scale(margin: float = 0.5) -> Response:
+def scale(margin: Scalar = 0.5) -> Response:
     """Scales the step by κ / signal: Adam with the learning rate that is stable there.
 
     Args:
@@ -126,7 +126,7 @@ def scale(margin: float = 0.5) -> Response:
     return _response(margin, correct)
 
 
-def raise_all(margin: float = 0.9) -> Response:
+def raise_all(margin: Scalar = 0.9) -> Response:
     """Raises v by the square of the excess, which brings the whole of Ĥ down to κ 2/η.
 
     Args:
@@ -148,7 +148,7 @@ def raise_all(margin: float = 0.9) -> Response:
     return _response(margin, correct)
 
 
-def raise_coordinates(margin: float = 0.6, most: float = 10.0) -> Response:
+def raise_coordinates(margin: Scalar = 0.6, most: float = 10.0) -> Response:
     """Raises v where the curvature is: v_i by 1 + (excess² - 1) min(w_i, 1).
 
     The weights w = D y² / mean(D y²), y the last change of the gradient, are the shares of the
@@ -189,7 +189,7 @@ def raise_coordinates(margin: float = 0.6, most: float = 10.0) -> Response:
     return _response(margin, correct)._replace(looks_back=True)
 
 
-def floor(least: float, margin: float = 1.0) -> Response:
+def floor(least: Scalar, margin: Scalar = 1.0) -> Response:
     """Keeps v̂ at ``least``² or above while the predictor alarms.
 
     Args:
@@ -214,7 +214,7 @@ def floor(least: float, margin: float = 1.0) -> Response:
     return _response(margin, correct)
 
 
-def switch_b2(b2: float = 0.9, margin: float = 1.0) -> Response:
+def switch_b2(b2: Scalar = 0.9, margin: Scalar = 1.0) -> Response:
     """Lets v follow g² with a smaller b2 while the predictor alarms.
 
     Args:
@@ -228,7 +228,7 @@ def switch_b2(b2: float = 0.9, margin: float = 1.0) -> Response:
         >>> switch_b2(0.9).margin
         1.0
     """
-    if not 0 <= b2 < 1:
+    if isinstance(b2, int | float) and not 0 <= b2 < 1:
         raise ValueError(f"b2 must be in [0, 1), got {b2}")
 
     def correct(excess: Array, moments: Moments, seen: Observation) -> Correction:
@@ -241,7 +241,7 @@ def switch_b2(b2: float = 0.9, margin: float = 1.0) -> Response:
     return _response(margin, correct)
 
 
-def reset(margin: float = 1.0) -> Response:
+def reset(margin: Scalar = 1.0) -> Response:
     """Sets v̂ to g² at every alarm, the bias correction as it is.
 
     Args:
@@ -408,11 +408,12 @@ def _require_adam(state: PyTree) -> None:
         ) from None
 
 
-def _response(margin: float, correct: Callable[..., Correction]) -> Response:
+def _response(margin: Scalar, correct: Callable[..., Correction]) -> Response:
     _require_positive("margin", margin)
     return Response(margin, correct)
 
 
-def _require_positive(name: str, value: float) -> None:
-    if not value > 0:
+def _require_positive(name: str, value: Scalar) -> None:
+    """Of numbers only: a traced one is a hyper-parameter of the sweep."""
+    if isinstance(value, int | float) and not value > 0:
         raise ValueError(f"{name} must be positive, got {value}")

@@ -1,0 +1,1 @@
+"""Predictors and controllers of loss spikes, held against each other on the same trainings."""
