@@ -13,6 +13,7 @@ GROUPS = {
     "sine": "Adam on a 1-20-1 tanh network, 64 seeds, float32",
     "digits": "Adam on a CNN, 50 digits, 8 seeds, float32",
     "transformer": "Adam on a 2-layer transformer, 64 x 8 tokens per batch, 2 seeds, float32",
+    "control": "controllers of spikes and their rivals, on the trainings that spike",
     "completion": "gradient flow of factorizations, float64",
 }
 

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from phenodl.results import collect, load
+    from phenodl.spikes.control import guarded
+    from phenodl.spikes.diagnosis import diagnose
     from phenodl.spikes.monitor import monitor
 
 __version__ = "0.1.0"
-__all__ = ["collect", "load", "monitor"]
+__all__ = ["collect", "diagnose", "guarded", "load", "monitor"]
 
 _HOME = {
     "collect": "phenodl.results",
+    "diagnose": "phenodl.spikes.diagnosis",
+    "guarded": "phenodl.spikes.control",
     "load": "phenodl.results",
     "monitor": "phenodl.spikes.monitor",
 }

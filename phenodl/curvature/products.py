@@ -128,6 +128,41 @@ def normalised(tree: Params) -> tuple[Params, Float[Array, ""]]:
     return jax.tree.map(lambda leaf: leaf / size, tree), size
 
 
+def require_scalar(loss: Callable[..., Any], *arguments: Any) -> None:
+    """Refuses a loss that is not one real number; the loss is traced, not run.
+
+    Args:
+        loss: of the user.
+        *arguments: what it is called with.
+
+    Raises:
+        ValueError: saying what the loss returns instead, and what would be right.
+
+    Example:
+        >>> require_scalar(lambda x: x.sum(), jnp.ones(3))
+        >>> try:
+        ...     require_scalar(lambda x: (x.sum(), x), jnp.ones(3))
+        ... except ValueError as error:
+        ...     print(str(error).partition(";")[0])
+        loss must return one number alone
+    """
+    value = jax.eval_shape(loss, *arguments)
+    if isinstance(value, tuple):
+        raise ValueError(
+            f"loss must return one number alone; it returns a tuple of {len(value)}: for (loss,"
+            " aux), hand in a function that returns the first of them"
+        )
+    if not isinstance(value, jax.ShapeDtypeStruct):
+        raise ValueError(f"loss must return one number; it returns a {type(value).__name__}")
+    if value.shape != ():
+        raise ValueError(
+            f"loss must return one number; it returns an array of shape {value.shape}: take its"
+            " mean, or whatever the gradient is taken of"
+        )
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise ValueError(f"loss must return a real number; it returns {value.dtype.name}")
+
+
 @contextlib.contextmanager
 def twice_differentiable(loss: LossFn, params: Params, *, forward: bool = False) -> Iterator[None]:
     """Inside of it, a loss that cannot be differentiated twice is refused in one line.

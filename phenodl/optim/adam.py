@@ -13,6 +13,7 @@ Hyper-parameters may be Python numbers or traced arrays. Parameters that ``optax
 gradient the bias-corrected moments are 0/0, and the views say NaN.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -83,7 +84,7 @@ def adam_state(opt_state: PyTree) -> optax.ScaleByAdamState:
         opt_state: what ``init`` or ``update`` of an optax transformation returned.
 
     Raises:
-        ValueError: if it holds no Adam state, or more than one.
+        ValueError: if it holds no Adam state, or more than one; naming what it holds.
 
     Example:
         >>> clipped = optax.chain(optax.clip(1.0), optax.adam(0.1))
@@ -91,11 +92,24 @@ def adam_state(opt_state: PyTree) -> optax.ScaleByAdamState:
         0
     """
     found = _nodes(opt_state, optax.ScaleByAdamState)
-    if len(found) != 1:
+    if len(found) > 1:
         raise ValueError(
-            f"opt_state must hold exactly one optax.ScaleByAdamState; found {len(found)}"
+            f"opt_state must hold exactly one optax.ScaleByAdamState; found {len(found)}: guard"
+            " each by itself, or look at the state of one: opt_state.inner_states[label]"
+        )
+    if not found:
+        raise ValueError(
+            "opt_state must hold exactly one optax.ScaleByAdamState; found 0, but"
+            f" {_contents(opt_state)}: use optax.adam, optax.adamw or optax.nadam"
         )
     return found[0]
+
+
+def _contents(opt_state: PyTree) -> str:
+    """The types of the states in a chain, by name; those that are in it without a purpose aside."""
+    names = re.findall(r"namedtuple\[(\w+)\]", str(jax.tree.structure(opt_state)))
+    telling = [name for name in names if name not in ("EmptyState", "MaskedNode")]
+    return ", ".join(dict.fromkeys(telling)) or "no state at all"
 
 
 def _nodes(tree: PyTree, kind: type) -> list[Any]:
@@ -152,7 +166,13 @@ def settings_of(opt_state: PyTree, **given: LearningRate | None) -> Adam:
         0.9
     """
     known = {name: value for name, value in given.items() if value is not None}
-    return from_hyper({**injected(opt_state), **known})
+    known = {**injected(opt_state), **known}
+    if "learning_rate" not in known:
+        raise ValueError(
+            "learning_rate must be given, the number or schedule that optax was given: only"
+            " optax.inject_hyperparams keeps it in the optimizer's state"
+        )
+    return from_hyper(known)
 
 
 def with_second_moment(opt_state: PyTree, second: PyTree[Float[Array, "..."]]) -> PyTree:

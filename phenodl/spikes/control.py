@@ -25,11 +25,19 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, PyTree
 
-from phenodl.curvature.products import normalised
+from phenodl.curvature.products import require_scalar
 from phenodl.optim import adam
 from phenodl.optim.adam import Adam, LearningRate, Scalar
 from phenodl.protocol import LossFn, Params
-from phenodl.spikes.predict import Observation, Point, Predictor, before_the_first_step
+from phenodl.spikes.predict import (
+    Observation,
+    Point,
+    Predictor,
+    above_average,
+    before_the_first_step,
+    highest,
+    secant,
+)
 from phenodl.spikes.snapshots import snapshot, unmasked
 
 
@@ -105,6 +113,17 @@ class GuardedState(NamedTuple):
     corrected: Array
 
 
+def _response(margin: Scalar, correct: Callable[..., Correction]) -> Response:
+    _require_positive("margin", margin)
+    return Response(margin, correct)
+
+
+def _require_positive(name: str, value: Scalar) -> None:
+    """Of what is known: a traced one is a hyper-parameter of the sweep."""
+    if not isinstance(value, jax.core.Tracer) and not value > 0:
+        raise ValueError(f"{name} must be positive, got {value}")
+
+
 def scale(margin: Scalar = 0.5) -> Response:
     """Scales the step by κ / signal: Adam with the learning rate that is stable there.
 
@@ -148,7 +167,7 @@ def raise_all(margin: Scalar = 0.9) -> Response:
     return _response(margin, correct)
 
 
-def raise_coordinates(margin: Scalar = 0.6, most: float = 10.0) -> Response:
+def raise_coordinates(margin: Scalar = 0.5, most: float = 10.0) -> Response:
     """Raises v where the curvature is: v_i by 1 + (excess² - 1) min(w_i, 1).
 
     The weights w = D y² / mean(D y²), y the last change of the gradient, are the shares of the
@@ -176,8 +195,7 @@ def raise_coordinates(margin: Scalar = 0.6, most: float = 10.0) -> Response:
             now.grads,
             seen.last.grads,
         )
-        change, _ = normalised(change)
-        shares = jax.tree.map(lambda d, y: d * y**2, now.diagonal, change)
+        shares = jax.tree.map(lambda d, y: (d * y) * y, now.diagonal, change)
         taking_part = jax.tree.map(lambda d: (d > 0).astype(d.dtype), now.diagonal)
         mean = jnp.asarray(optax.tree.sum(shares)) / jnp.asarray(optax.tree.sum(taking_part))
         growth = jnp.minimum(excess, most) ** 2 - 1
@@ -263,10 +281,19 @@ def reset(margin: Scalar = 1.0) -> Response:
     return _response(margin, correct)
 
 
+FREE = highest(secant("norm"), above_average("grad_norm", 4.0))
+"""The predictor of :func:`guarded`, without a second derivative. On the full batch the secant
+curvature tells, which κ = 1/2 acts upon at half of the bound; on mini-batches, where it is mostly
+the noise between two batches and stays far below, the gradient norm at twice its average."""
+
+GENTLE = raise_coordinates()
+"""The response of :func:`guarded`: where the curvature is, and for as long as v remembers."""
+
+
 def guarded(
     optimizer: optax.GradientTransformation,
-    response: Response,
-    predictor: Predictor,
+    response: Response = GENTLE,
+    predictor: Predictor = FREE,
     *,
     learning_rate: LearningRate | None = None,
     b1: Scalar | None = None,
@@ -278,11 +305,15 @@ def guarded(
     """An optimizer whose steps are corrected while a predictor alarms.
 
     A hyper-parameter that is not given is the one ``optax.inject_hyperparams`` gave Adam, if it
-    did, and else optax's default (no weight decay).
+    did, and else optax's default (no weight decay). ``optax.MultiSteps`` and ``apply_if_finite`` go
+    around a guarded optimizer, not inside; of ``optax.partition`` guard each part by itself.
+    ``optax.nadam`` feels 1 + 2 b1 times the curvature: divide the margin by that.
 
     Args:
-        optimizer: any optax chain with one Adam in it.
-        response: what is done at an alarm.
+        optimizer: any optax chain with one Adam in it; not ``optax.adamax``, ``lamb``, ``radam`` or
+            ``yogi``, whose state looks the same and means something else.
+        response: what is done at an alarm; the default and that of the predictor are one setting
+            for all trainings of ``control-interventions``.
         predictor: that alarms.
         learning_rate: η, a number or the schedule that optax was given.
         b1: decay of the first moment.
@@ -345,6 +376,8 @@ def guarded(
         assert isinstance(state, GuardedState)
         if params is None:
             raise ValueError("params must be given to update: update(grads, state, params)")
+        if value_fn is not None:
+            require_scalar(value_fn, params)
         grads, before = updates, state.optimizer
         updates, after = inside.update(grads, before, params, **extra)
         settings = adam.settings_of(after, **given)
@@ -356,9 +389,9 @@ def guarded(
         active = jnp.isfinite(signal) & (signal > response.margin)
         excess = jnp.where(active, signal / response.margin, 1)
 
-        correction = response.correct(excess, _moments(before, after, settings, grads), seen)
-
         def corrected() -> tuple[Params, PyTree]:
+            moments = _moments(before, after, settings, grads)
+            correction = response.correct(excess, moments, seen)
             if correction.second_moment is None:
                 scaled = jax.tree.map(lambda u: jnp.asarray(correction.scale, u.dtype) * u, updates)
                 return scaled, after
@@ -402,18 +435,4 @@ def _require_adam(state: PyTree) -> None:
     try:
         adam.adam_state(state)
     except ValueError as error:
-        raise ValueError(
-            "optimizer must have one second moment, as optax.adam, adamw and nadam do; its state "
-            f"holds {type(state).__name__} without one: {error}"
-        ) from None
-
-
-def _response(margin: Scalar, correct: Callable[..., Correction]) -> Response:
-    _require_positive("margin", margin)
-    return Response(margin, correct)
-
-
-def _require_positive(name: str, value: Scalar) -> None:
-    """Of numbers only: a traced one is a hyper-parameter of the sweep."""
-    if isinstance(value, int | float) and not value > 0:
-        raise ValueError(f"{name} must be positive, got {value}")
+        raise ValueError(f"optimizer must have one second moment: {error}") from None

@@ -189,9 +189,22 @@ def _verdict(found: Diagnosis) -> list[str]:
         lines += ["v follows g² in all layers."]
     if steps == 0:
         raised = float(report.lambda_max / report.threshold) ** 2
+        rate = float(found.stable_learning_rate)
         lines += [
-            f"Stable here: a learning rate below {float(found.stable_learning_rate):.2g}, or v"
-            f" times {raised:.2g}; phenodl.spikes.control does either, only where it is needed."
+            f"Stable here: a learning rate below {rate:.2g}, or v times {raised:.2g}. To go on from"
+            " this checkpoint with a smaller step,",
+            "",
+            f"    optimizer = optax.adam({rate:.2g})",
+            "",
+        ]
+    if steps == 0 or (decoupled and math.isfinite(steps)):
+        lines += [
+            "To hold only those steps back that need it, with the learning rate as it is,",
+            "",
+            "    optimizer = phenodl.guarded(",
+            '        optimizer, control.raise_coordinates(0.5), predict.secant("norm"),',
+            "        learning_rate=learning_rate,",
+            "    )",
         ]
     return lines
 

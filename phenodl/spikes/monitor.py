@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from phenodl.curvature.lanczos import cold_start
-from phenodl.curvature.products import linearize
+from phenodl.curvature.products import linearize, require_scalar
 from phenodl.optim import adam
 from phenodl.optim.adam import LearningRate, Scalar
 from phenodl.protocol import Params
 from phenodl.spikes import curvatures
-from phenodl.spikes.snapshots import snapshot
+from phenodl.spikes.snapshots import snapshot, unmasked
 
 
 class Report(NamedTuple):
@@ -70,8 +70,12 @@ def monitor(
     again, which the compiler merges with the step's own if it can.
 
     A hyper-parameter that is not given is the one ``optax.inject_hyperparams`` gave Adam, if it
-    did, and else optax's default (no weight decay). Of ``optax.nadam``, whose update is another
-    average of the gradients than Adam's m̂, ``curvature_c`` looks along Adam's all the same.
+    did, and else optax's default (no weight decay).
+
+    The state of an optimizer does not tell which of its kin it belongs to. ``optax.nadam`` feels
+    1 + 2 b1 times the curvature that Adam does, and ``curvature_c`` looks along Adam's update all
+    the same. ``optax.adamax``, ``lamb``, ``radam`` and ``yogi`` keep their state in Adam's form,
+    but divide by something else: their reports mean nothing.
 
     Args:
         loss: ``loss(params, batch) -> scalar``, what the gradient was taken of.
@@ -93,7 +97,8 @@ def monitor(
 
     Raises:
         ValueError: if the learning rate is neither given nor injected, if ``opt_state`` does not
-            hold exactly one Adam, if the parameters are not all float32 or all float64, or if
+            hold exactly one Adam or not that of ``params``, if the parameters are not all float32
+            or all float64, if the loss is not one number or has no second derivative, or if
             ``products`` is negative.
 
     Example:
@@ -118,11 +123,15 @@ def monitor(
         weight_decay=weight_decay,
     )
 
+    _require_state_of(params, opt_state)
+    require_scalar(loss, params, batch)
+
     def function(params: Params) -> Float[Array, ""]:
         return loss(params, batch)
 
     _, grads, hvp = linearize(function, params)
     now = snapshot(opt_state, settings, grads)
+    quotients = curvatures.directional(function, params, now)
     start = cold_start(params) if start is None else start
     if products == 0:
         lambda_max, residual, alignment, vector = jnp.nan, jnp.nan, jnp.nan, start
@@ -132,10 +141,22 @@ def monitor(
         leading = jax.tree.map(lambda leaf: leaf[0], vector)
         alignment = curvatures.alignment(leading, now, "lambda_max_adam")
     return Report(
-        **curvatures.directional(function, params, now),
+        **quotients,
         lambda_max=jnp.asarray(lambda_max, now.threshold.dtype),
         residual=jnp.asarray(residual, now.threshold.dtype),
         alignment=jnp.asarray(alignment, now.threshold.dtype),
         threshold=now.threshold,
         vector=vector,
     )
+
+
+def _require_state_of(params: Params, opt_state: PyTree) -> None:
+    try:
+        unmasked(adam.adam_state(opt_state).nu, params)
+    except ValueError as error:
+        if "pytree" not in str(error):
+            raise
+        raise ValueError(
+            "opt_state must be that of params; their trees differ. flax.nnx wraps every array of"
+            " its state: flax.nnx.as_pure unwraps it"
+        ) from None

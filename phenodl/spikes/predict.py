@@ -26,9 +26,10 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from phenodl.curvature.products import normalised
+from phenodl.microbatch import BatchLoss, micro_batches
 from phenodl.optim import adam
 from phenodl.protocol import LossFn, Params, Probe, View
 from phenodl.spikes.curvatures import Quotient, directional
@@ -55,6 +56,7 @@ class Observation(NamedTuple):
         function: the loss on this batch as a function of the parameters, likewise.
         now: Adam after absorbing g_t.
         last: θ_{t-1} and g_{t-1}; whoever calls the predictor remembers them.
+        batch: of this step; None where the caller does not know it.
     """
 
     params: Params
@@ -62,6 +64,7 @@ class Observation(NamedTuple):
     function: LossFn | None
     now: Snapshot
     last: Point
+    batch: Any = None
 
 
 class Predictor(NamedTuple):
@@ -71,7 +74,7 @@ class Predictor(NamedTuple):
         init: ``init(params) -> state``; scalars, never a copy of the parameters.
         update: ``update(state, observation) -> (state, signal)``; NaN where there is none yet.
         threshold: the signal's alarm level.
-        second_derivatives: along one direction, per step.
+        second_derivatives: along one direction, per step, in units of one on the whole batch.
         gradients: beside the one that the optimizer uses, per step.
         looks_back: whether it compares with the last step, whose θ and g must be remembered.
     """
@@ -79,9 +82,14 @@ class Predictor(NamedTuple):
     init: Callable[[Params], PyTree]
     update: Callable[[Any, Observation], tuple[Any, Signal]]
     threshold: float = 1.0
-    second_derivatives: int = 0
+    second_derivatives: float = 0
     gradients: int = 0
     looks_back: bool = False
+
+    @property
+    def copies(self) -> int:
+        """Arrays of the size of the parameters that must be remembered between steps."""
+        return len(Point._fields) if self.looks_back else 0
 
 
 def before_the_first_step(params: Params) -> Point:
@@ -91,8 +99,8 @@ def before_the_first_step(params: Params) -> Point:
         >>> before_the_first_step(jnp.zeros(1)).grads.tolist()
         [nan]
     """
-    nowhere = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), params)
-    return Point(nowhere, nowhere)
+    # Multiplied, every array has a buffer of its own, and a training loop may donate them all.
+    return Point(*(jax.tree.map(lambda leaf: jnp.nan * leaf, params) for _ in range(2)))
 
 
 def exact(which: Quotient = "curvature_b") -> Predictor:
@@ -116,6 +124,49 @@ def exact(which: Quotient = "curvature_b") -> Predictor:
         return state, value / seen.now.threshold
 
     return Predictor(_nothing, update, second_derivatives=1)
+
+
+def exact_on_part(loss: BatchLoss, which: Quotient = "curvature_b", *, parts: int = 8) -> Predictor:
+    """The same with the Hessian of one part of the batch; g and D stay those of the whole.
+
+    Each step takes the next part in turn. That is for batches drawn anew at every step, where each
+    part is a random one; :func:`phenodl.spikes.subset.subset_probe` draws parts at random, and
+    gives the error. In a loop of one's own, :func:`exact` with a ``value_fn`` on some of the
+    examples does the same.
+
+    Args:
+        loss: ``loss(params, batch) -> scalar``, a mean over the examples, the leading axis of every
+            array of the batch.
+        which: the direction.
+        parts: equal parts of the batch; it must divide it.
+
+    Raises:
+        ValueError: if ``which`` is unknown or ``parts`` below 1; while training, if ``parts`` does
+            not divide the batch, or the batch is not known.
+
+    Example:
+        >>> exact_on_part(lambda params, batch: (params * batch).mean(), parts=8).second_derivatives
+        0.125
+    """
+    _require("which", which, get_args(Quotient))
+    if parts < 1:
+        raise ValueError(f"parts must be at least 1, got {parts}")
+
+    def update(count: Int[Array, ""], seen: Observation) -> tuple[Int[Array, ""], Signal]:
+        if seen.batch is None:
+            raise ValueError(
+                "this predictor parts the batch, which is not known here: use exact() with a "
+                "value_fn on some of the examples"
+            )
+        part = jax.tree.map(lambda leaf: leaf[count % parts], micro_batches(seen.batch, parts))
+        value = directional(lambda params: loss(params, part), seen.params, seen.now, [which])
+        return count + 1, value[which] / seen.now.threshold
+
+    def init(params: Params) -> Int[Array, ""]:
+        del params
+        return jnp.zeros((), int)
+
+    return Predictor(init, update, second_derivatives=1 / parts)
 
 
 def secant(mean: Mean = "stretch", *, same_batch: bool = False) -> Predictor:
@@ -172,24 +223,21 @@ def secant_mean(mean: Mean, step: Params, change: Params, diagonal: Params) -> F
         norm 2.2361
         stretch 2.5
     """
-    step, step_size = normalised(step)
-    change, change_size = normalised(change)
-    scaled = jax.tree.map(jnp.multiply, _inverse(diagonal), step)
+    # D y and D⁻¹ d are of order one and of the order of g: so multiplied nothing underflows before
+    # g itself does, where the squares of float32 gradients would.
     inner, length, square = (
         jnp.asarray(optax.tree.vdot(*pair))
         for pair in (
             (step, change),
-            (step, scaled),
+            (step, jax.tree.map(jnp.multiply, _inverse(diagonal), step)),
             (change, jax.tree.map(jnp.multiply, diagonal, change)),
         )
     )
-    # Divided last: near a minimum the squares of float32 gradients underflow.
-    ratio = change_size / step_size
     if mean == "rayleigh":
-        return inner / length * ratio
+        return inner / length
     if mean == "norm":
-        return jnp.sqrt(square / length) * ratio
-    return square / inner * ratio
+        return jnp.sqrt(square / length)
+    return square / inner
 
 
 def decoupling(threshold: float = 10.0, *, depth: int | None = None) -> Predictor:
@@ -250,12 +298,13 @@ def reversal(threshold: float = 0.5) -> Predictor:
 
 
 class _Average(NamedTuple):
+    count: Int[Array, ""]
     value: Float[Array, ""]
     weight: Float[Array, ""]
 
 
 def above_average(
-    of: Average = "grad_norm", threshold: float = 2.0, *, decay: float = 0.98
+    of: Average = "grad_norm", threshold: float = 2.0, *, decay: float = 0.98, start: int = 1
 ) -> Predictor:
     """Gradient norm or loss over its own running average of the steps before.
 
@@ -263,9 +312,10 @@ def above_average(
         of: what is watched.
         threshold: of the alarm.
         decay: of the average, per step; it is bias-corrected.
+        start: the first step, from 0, that has a signal; an average of a few steps says little.
 
     Raises:
-        ValueError: if ``of`` is unknown, or ``decay`` not in [0, 1).
+        ValueError: if ``of`` is unknown, ``decay`` not in [0, 1), or ``start`` below 1.
 
     Example:
         >>> above_average("loss", threshold=1.5).threshold
@@ -274,18 +324,83 @@ def above_average(
     _require("of", of, get_args(Average))
     if not 0 <= decay < 1:
         raise ValueError(f"decay must be in [0, 1), got {decay}")
+    if start < 1:
+        raise ValueError(f"start must be at least 1, got {start}")
 
     def init(params: Params) -> _Average:
-        zero = jnp.zeros((), jnp.result_type(*jax.tree.leaves(params)))
-        return _Average(zero, zero)
+        dtype = jnp.result_type(*jax.tree.leaves(params))
+        return _Average(jnp.zeros((), int), jnp.zeros((), dtype), jnp.zeros((), dtype))
 
     def update(average: _Average, seen: Observation) -> tuple[_Average, Signal]:
         value = _loss(seen) if of == "loss" else optax.tree.norm(seen.now.grads)
-        signal = value / (average.value / average.weight)
+        relative = value / (average.value / average.weight)
+        signal = jnp.where(average.count < start, jnp.nan, relative)
         mixed = decay * average.value + (1 - decay) * value
-        return _Average(mixed, decay * average.weight + (1 - decay)), signal
+        weight = decay * average.weight + (1 - decay)
+        return _Average(average.count + 1, mixed, weight), signal
 
     return Predictor(init, update, threshold)
+
+
+def highest(*predictors: Predictor) -> Predictor:
+    """Alarms when any of several predictors does: the largest of their signals.
+
+    Each counts in units of its own threshold, and not at all where it is not finite.
+
+    Args:
+        predictors: one or more.
+
+    Raises:
+        ValueError: if there are none.
+
+    Example:
+        >>> both = highest(secant("stretch"), above_average("grad_norm", threshold=2.0))
+        >>> both.threshold, both.second_derivatives, both.copies
+        (1.0, 0, 2)
+    """
+    if not predictors:
+        raise ValueError("predictors must not be empty")
+
+    def init(params: Params) -> tuple[PyTree, ...]:
+        return tuple(each.init(params) for each in predictors)
+
+    def update(states: tuple[PyTree, ...], seen: Observation) -> tuple[tuple[PyTree, ...], Signal]:
+        pairs = [each.update(state, seen) for each, state in zip(predictors, states, strict=True)]
+        signals = jnp.stack(
+            [signal / each.threshold for each, (_, signal) in zip(predictors, pairs, strict=True)]
+        )
+        known = jnp.where(jnp.isfinite(signals), signals, -jnp.inf).max()
+        signal = jnp.where(jnp.isfinite(known), known, jnp.nan)
+        return tuple(state for state, _ in pairs), signal
+
+    return Predictor(
+        init,
+        update,
+        second_derivatives=sum(each.second_derivatives for each in predictors),
+        gradients=sum(each.gradients for each in predictors),
+        looks_back=any(each.looks_back for each in predictors),
+    )
+
+
+def secant_or_gradient(threshold: float = 1.5) -> Predictor:
+    """The stretch of the last step, or the norm of the gradient over a slow average of its own.
+
+    One predictor for full batches and mini-batches, without a second derivative. On a full batch
+    the stretch decides. On mini-batches y is mostly the difference ξ of the noise of two batches,
+    and d holds -η (1 - β1) D times the older of them: with S = E ξᵀDξ of one batch, yᵀDy is 2 S and
+    dᵀy is η (1 - β1) S, so that the stretch stands at 1 / (1 + β1) of the bound, 0.53, whatever
+    the Hessian is. Below the threshold, it leaves the signal to the gradient, which grows ahead of
+    a spike.
+
+    Args:
+        threshold: of the gradient norm over its average, the alarm's second unit.
+
+    Example:
+        >>> free = secant_or_gradient()
+        >>> free.second_derivatives, free.gradients, free.copies
+        (0, 0, 2)
+    """
+    return highest(secant("stretch"), above_average("grad_norm", threshold, decay=0.995, start=50))
 
 
 def held(predictor: Predictor, every: int) -> Predictor:
@@ -354,7 +469,7 @@ def probe(
         refuse_blocks(view)
         (last, states), objective = state, view.objective
         now = snapshot(view.method_state, settings(view.hyper), objective.grads)
-        seen = Observation(view.params, objective.loss, objective.function, now, last)
+        seen = Observation(view.params, objective.loss, objective.function, now, last, view.batch)
         updated = {name: each.update(states[name], seen) for name, each in predictors.items()}
         states = {name: state for name, (state, _) in updated.items()}
         signals = {name: signal for name, (_, signal) in updated.items()}

@@ -173,9 +173,9 @@ def test_what_cannot_be_guarded_is_refused():
     free, params = predict.secant(), jnp.zeros(2)
     with pytest.raises(ValueError, match="optimizer must have one second moment"):
         guarded(optax.sgd(0.1), control.scale(), free, learning_rate=0.1).init(params)
-    with pytest.raises(ValueError, match="hyper must name learning_rate"):
+    with pytest.raises(ValueError, match="learning_rate must be given"):
         guarded(optax.adam(0.1), control.scale(), free).init(params)
-    for wrong in (0.0, -1.0, np.nan):
+    for wrong in (0.0, -1.0, np.nan, jnp.zeros(())):
         with pytest.raises(ValueError, match="margin must be positive"):
             control.scale(wrong)
     tx = guarded(optax.adam(0.1), control.scale(), predict.exact(), learning_rate=0.1)
@@ -186,3 +186,5 @@ def test_what_cannot_be_guarded_is_refused():
         tx.update(params, tx.init(params), params)
     with pytest.raises(ValueError, match="params must be given to update"):
         tx.update(params, tx.init(params))
+    with pytest.raises(ValueError, match="loss must return one number alone; it returns a tuple"):
+        tx.update(params, tx.init(params), params, value_fn=lambda x: (x.sum(), x))

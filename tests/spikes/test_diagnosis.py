@@ -83,6 +83,8 @@ def test_the_page_names_what_leads_to_the_spike():
     steep = page(diagnose(loss, still, state, 1e4, learning_rate=RATE, b2=B2))
     assert "Unstable along the gradient" in steep
     assert "a learning rate below" in steep
+    assert "    optimizer = optax.adam(" in steep
+    assert "phenodl.guarded(" in steep
     fading = page(diagnose(loss, still, state, 1.0, learning_rate=RATE, b2=B2))
     assert "v decays on its own (g² below v̂/10) in in, out" in fading
 

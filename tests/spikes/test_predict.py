@@ -181,16 +181,126 @@ def test_decoupling_takes_the_layer_that_is_farthest_apart():
 
 
 def test_squares_of_small_float32_gradients_do_not_underflow():
-    step, hessian = jnp.array([1e-25, 2e-25]), jnp.array([3.0, 3.0])
+    # Adam steps by η whatever the gradient; below ε the preconditioner is 1 / ε.
+    step, hessian, diagonal = jnp.array([1e-2, 2e-2]), jnp.array([3e-19, 3e-19]), 1e8
     for mean in MEANS:
-        value = predict.secant_mean(mean, step, hessian * step, jnp.ones(2))
-        np.testing.assert_allclose(value, 3.0, rtol=1e-6)
+        value = predict.secant_mean(mean, step, hessian * step, jnp.full(2, diagonal))
+        np.testing.assert_allclose(value, 3e-19 * diagonal, rtol=1e-6)
 
 
 def test_frozen_parameters_take_no_part():
     points = [jnp.array([size, jnp.nan]) for size in (1.0, 2.0)]
     seen = observation(points[1], points[1], jnp.array([1.0, 0.0]), predict.Point(*points[:1] * 2))
     assert float(predict.secant("norm").update((), seen)[1]) == 1.0
+
+
+def steady(*signals, threshold=1.0):
+    """A predictor of which all is known: the signals, one after the other."""
+
+    def update(count, seen):
+        del seen
+        return count + 1, jnp.asarray(signals)[count]
+
+    return predict.Predictor(lambda params: jnp.zeros((), int), update, threshold)
+
+
+def test_highest_is_the_largest_in_units_of_its_own_threshold():
+    one = steady(3.0, 1.0, np.nan, np.nan, np.inf)
+    other = steady(2.0, 4.0, -1.0, np.nan, 1.0, threshold=0.5)
+    both = predict.highest(one, other)
+    state, found = both.init(jnp.zeros(1)), []
+    seen = observation(jnp.zeros(1), jnp.ones(1), jnp.ones(1))
+    for _ in range(5):
+        state, signal = both.update(state, seen)
+        found.append(float(signal))
+    np.testing.assert_array_equal(found, [4.0, 8.0, -2.0, np.nan, 2.0])
+
+
+def test_what_predictors_cost_adds_up():
+    sharp, free = predict.exact("curvature_b"), predict.secant("norm", same_batch=True)
+    both = predict.highest(sharp, free, predict.decoupling())
+    assert (both.second_derivatives, both.gradients, both.copies) == (1, 1, 2)
+    assert (sharp.copies, free.copies, predict.highest(sharp).copies) == (0, 2, 0)
+
+
+def test_an_average_of_a_few_steps_has_no_signal():
+    predictor = predict.above_average(decay=0.5, start=3)
+    state, signals = predictor.init(jnp.zeros(1)), []
+    for size in (2.0, 2.0, 2.0, 6.0, 4.0):
+        seen = observation(jnp.zeros(1), jnp.full(1, size), jnp.ones(1))
+        state, signal = predictor.update(state, seen)
+        signals.append(float(signal))
+    average = (0.5 * 6 + 0.25 * 2 + 0.125 * 2 + 0.0625 * 2) / (1 - 0.5**4)
+    np.testing.assert_allclose(signals, [np.nan, np.nan, np.nan, 3.0, 4 / average], rtol=1e-6)
+
+
+def noise_alone(size, steps=4000, b1=0.9):
+    """Gradients that are noise of a given size, the steps that Adam's momentum takes, D = 1."""
+    grads = size * np.random.default_rng(2).standard_normal((steps, 50))
+    moment, theta = np.zeros(50), np.zeros((steps + 1, 50))
+    for t in range(steps):
+        moment = b1 * moment + (1 - b1) * grads[t]
+        theta[t + 1] = theta[t] - moment
+    step, change = theta[1:-1] - theta[:-2], grads[1:] - grads[:-1]
+    return step[100:], change[100:], (1 - b1) / (1 + b1)
+
+
+def test_noise_alone_stretches_by_a_constant_below_the_threshold():
+    """Step size 1, so that the bound is 2: the ratio of the means is 1 / (1 + b1) of it."""
+    for size in (1.0, 30.0):
+        step, change, factor = noise_alone(size)
+        ratio = factor * (change**2).sum() / (step * change).sum() / 2
+        np.testing.assert_allclose(ratio, 1 / 1.9, rtol=0.02)
+
+
+def test_the_larger_of_secant_and_gradient_is_that_of_its_parts():
+    """Small curvature at first, then a gradient that triples, on a line with Hessian 1."""
+    free, stretch = predict.secant_or_gradient(1.5), predict.secant("stretch")
+    places = jnp.concatenate([jnp.linspace(1.0, 0.9, 60), jnp.array([3.0])])[:, None]
+    diagonal = jnp.array([0.25])
+    last, state, found, parts = (
+        predict.before_the_first_step(places[0]),
+        free.init(places[0]),
+        [],
+        [],
+    )
+    for place in places:
+        seen = observation(place, place, diagonal, last)
+        state, signal = free.update(state, seen)
+        found.append(float(signal))
+        parts.append(float(stretch.update((), seen)[1]))
+        last = predict.Point(place, place)
+    np.testing.assert_allclose(found[1:50], parts[1:50])
+    np.testing.assert_allclose(found[1:50], 0.25, rtol=1e-2)
+    weights = 0.995 ** np.arange(59, -1, -1)
+    average = weights @ np.asarray(places[:60, 0]) / weights.sum()
+    np.testing.assert_allclose(found[-1], 3.0 / average / 1.5, rtol=1e-5)
+
+
+def test_parts_of_the_batch_average_to_the_whole(x64):
+    """A quotient is linear in the Hessian, so its mean over all parts is that of the batch."""
+    batch = jnp.asarray(np.random.default_rng(5).standard_normal((6, 3)))
+    params, grads = jnp.array([1.0, -2.0, 0.5]), jnp.array([0.3, 0.2, -1.0])
+
+    def loss(params, batch):
+        return (batch @ params**2 + (batch @ params) ** 3).mean()
+
+    seen = observation(params, grads, jnp.array([1.0, 0.5, 2.0]))._replace(batch=batch)
+    predictor = predict.exact_on_part(loss, "curvature_b", parts=3)
+    state, parts = predictor.init(params), []
+    for _ in range(6):
+        state, signal = predictor.update(state, seen)
+        parts.append(float(signal))
+    assert parts[:3] == parts[3:]
+    assert np.ptp(parts) > 0.1
+
+    root = np.sqrt(np.array([1.0, 0.5, 2.0]))
+    x, direction = np.asarray(batch), root * np.asarray(grads)
+    hessian = np.diag(2 * x.mean(0)) + (6 * (x @ np.asarray(params)) * x.T) @ x / len(x)
+    scaled = root * (hessian @ (root * direction))
+    np.testing.assert_allclose(
+        np.mean(parts), direction @ scaled / (direction @ direction), rtol=1e-12
+    )
 
 
 def test_held_looks_at_every_few_steps():
@@ -215,3 +325,12 @@ def test_what_cannot_be_predicted_with_is_refused():
         predict.probe({"free": predict.secant()}, every=5)
     with pytest.raises(ValueError, match="every must be at least 1, got 0"):
         predict.held(predict.reversal(), 0)
+    with pytest.raises(ValueError, match="start must be at least 1, got 0"):
+        predict.above_average(start=0)
+    with pytest.raises(ValueError, match="predictors must not be empty"):
+        predict.highest()
+    with pytest.raises(ValueError, match="parts must be at least 1, got 0"):
+        predict.exact_on_part(jnp.vdot, parts=0)
+    seen = observation(jnp.ones(2), jnp.ones(2), jnp.ones(2))
+    with pytest.raises(ValueError, match="parts the batch, which is not known here"):
+        predict.exact_on_part(jnp.vdot).update(jnp.zeros((), int), seen)
