@@ -1,4 +1,7 @@
-"""Optimizers as the theory sees them: views of optax's Adam, gradient flow, Newton's method."""
+"""Optimizers as the theory sees them: views of optax's Adam, gradient flow, Newton's method.
+
+Beside them those that clip for the sake of spikes and that optax lacks.
+"""
 
 from phenodl.optim.adam import (
     Adam,
@@ -18,6 +21,7 @@ from phenodl.optim.adam import (
     stability_threshold,
     with_second_moment,
 )
+from phenodl.optim.clipping import spam, stable_adamw
 from phenodl.optim.flow import StepCounts, bold_driver, gradient_descent, rk4
 from phenodl.optim.newton import critical_point
 from phenodl.optim.stabilized import chebyshev
@@ -43,6 +47,8 @@ __all__ = [
     "rk4",
     "second_moment",
     "settings_of",
+    "spam",
     "stability_threshold",
+    "stable_adamw",
     "with_second_moment",
 ]

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
 
 from phenodl.curvature.products import require_scalar
@@ -120,7 +121,7 @@ def _response(margin: Scalar, correct: Callable[..., Correction]) -> Response:
 
 def _require_positive(name: str, value: Scalar) -> None:
     """Of what is known: a traced one is a hyper-parameter of the sweep."""
-    if not isinstance(value, jax.core.Tracer) and not value > 0:
+    if not isinstance(value, Tracer) and not value > 0:
         raise ValueError(f"{name} must be positive, got {value}")
 
 

@@ -201,10 +201,7 @@ def _verdict(found: Diagnosis) -> list[str]:
         lines += [
             "To hold only those steps back that need it, with the learning rate as it is,",
             "",
-            "    optimizer = phenodl.guarded(",
-            '        optimizer, control.raise_coordinates(0.5), predict.secant("norm"),',
-            "        learning_rate=learning_rate,",
-            "    )",
+            "    optimizer = phenodl.guarded(optimizer, learning_rate=learning_rate)",
         ]
     return lines
 

@@ -13,7 +13,7 @@ import optax
 from flax import nnx
 
 from phenodl import guarded, monitor
-from phenodl.spikes import control, predict
+from phenodl.spikes import control
 
 IMPORTS = 2
 WIDTH = 16
@@ -65,7 +65,7 @@ def bare_plain(params, batch, steps):
 
 
 def bare_watched(params, batch, steps, response):
-    optimizer = guarded(optax.adam(**HYPER), response, predict.secant("norm"), **HYPER)
+    optimizer = guarded(optax.adam(**HYPER), response, **HYPER)
 
     @jax.jit
     def train_step(params, state):
@@ -110,7 +110,7 @@ def linen_plain(params, batch, steps):
 
 
 def linen_watched(params, batch, steps, response):
-    optimizer = guarded(optax.adam(**HYPER), response, predict.secant("norm"), **HYPER)
+    optimizer = guarded(optax.adam(**HYPER), response, **HYPER)
 
     @jax.jit
     def train_step(params, state):
@@ -157,7 +157,7 @@ def nnx_plain(params, batch, steps):
 
 
 def nnx_watched(params, batch, steps, response):
-    adam = guarded(optax.adam(**HYPER), response, predict.secant("norm"), **HYPER)
+    adam = guarded(optax.adam(**HYPER), response, **HYPER)
     model = Nnx(params)
     trainer = nnx.Optimizer(model, adam, wrt=nnx.Param)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 
 from experiments.config import require, require_count, require_each, require_seed
-from experiments.control.names import DEEP, FREQUENT, SINE, TASKS
+from experiments.control.names import DEEP, FREQUENT, FULL_BATCH, SEQUENCE, SINE, TASKS
 from experiments.experiment import Experiment
 
 ADAM = "adam"
@@ -20,7 +20,7 @@ class Settings:
     guarded: float = 0.5
     """Margin κ of the controller with its own response and predictor, which needs no second
     derivative either."""
-    scale: float = 0.5
+    scale: float = 0.3
     """Margin κ of the scaled step, alarmed by the secant curvature."""
     scale_exact: float = 0.7
     """The same, alarmed by curvature C, from a second derivative."""
@@ -38,11 +38,11 @@ class Settings:
     """Margin κ of resetting v̂ to g², alarmed by the secant curvature."""
     amsgrad: float = 2.0
     """AMSGrad's learning rate, in units of Adam's."""
-    stable_adamw: float = 0.5
+    stable_adamw: float = 0.25
     """Threshold of StableAdamW's update clipping."""
     spam: float = 500.0
     """SPAM clips g² at this multiple of v."""
-    clip_global: float = 1.0
+    clip_global: float = 0.1
     """Largest norm of the whole gradient."""
     clip_adaptive: float = 0.001
     """Largest norm of a unit's gradient, in units of that of its parameters."""
@@ -94,6 +94,8 @@ class Config:
     mini-batches."""
     methods: tuple[str, ...] = (ADAM, OURS, "clip_global", "smaller_rate")
     """Controllers and rivals; adam is what all are held against."""
+    minibatch_methods: tuple[str, ...] = METHODS
+    """Those of them that are run on mini-batches as well, where a run takes half a minute."""
     seeds: int = 16
     """Number of runs of a training on the full batch, one per seed."""
     minibatch_seeds: int = 5
@@ -106,7 +108,8 @@ class Config:
     """Take every value of a knob's grid instead, to choose the settings from."""
 
     def __post_init__(self):
-        for field, known in (("tasks", TASKS), ("methods", METHODS)):
+        chosen_from = {"tasks": TASKS, "methods": METHODS, "minibatch_methods": METHODS}
+        for field, known in chosen_from.items():
             chosen = getattr(self, field)
             require(
                 len(chosen) > 0 and set(chosen) <= set(known) and len(set(chosen)) == len(chosen),
@@ -114,10 +117,17 @@ class Config:
                 f"some of {', '.join(known)}, each once",
                 ", ".join(chosen) or "none",
             )
-        require(ADAM in self.methods, "methods", f"with {ADAM}", ", ".join(self.methods))
+        for field in ("methods", "minibatch_methods"):
+            chosen = getattr(self, field)
+            require(ADAM in chosen, field, f"with {ADAM}", ", ".join(chosen))
         for field in ("seeds", "minibatch_seeds"):
             require_count(field, getattr(self, field))
         require_seed("first_seed", self.first_seed)
+
+    def methods_of(self, task: str) -> tuple[str, ...]:
+        """The methods that are run on a task."""
+        on_minibatches = set(self.minibatch_methods)
+        return tuple(m for m in self.methods if task in FULL_BATCH or m in on_minibatches)
 
 
 EXPERIMENT = Experiment(
@@ -128,9 +138,18 @@ EXPERIMENT = Experiment(
     "cost to the loss; the rivals on equal terms",
     presets={
         "quick": Config(),
-        "paper": Config(tasks=TASKS, methods=METHODS),
+        "paper": Config(
+            tasks=TASKS,
+            methods=METHODS,
+            minibatch_methods=(ADAM, OURS, "raise_coordinates", *RIVALS),
+        ),
+        # All but the dearest task, for all methods alike.
         "tuning": Config(
-            tasks=TASKS, methods=METHODS, minibatch_seeds=2, first_seed=1000, tuning=True
+            tasks=(*FULL_BATCH, SEQUENCE),
+            methods=METHODS,
+            minibatch_seeds=1,
+            first_seed=1000,
+            tuning=True,
         ),
     },
     minutes={"quick": 0.6, "paper": 25, "tuning": 40},

@@ -20,12 +20,12 @@ _POINTS = 500
 def overview(config: Config, found: Found) -> Figure:
     """Methods against tasks: spikes per run, and the last loss over plain Adam's."""
     names, adam = list(found), found[ADAM]
-    spikes = np.array(
-        [[found[name][task].spikes.mean() for task in config.tasks] for name in names]
-    )
-    ratios = np.array(
-        [[loss_ratio(found[name][task], adam[task])[0] for task in config.tasks] for name in names]
-    )
+    spikes, ratios = np.full((2, len(names), len(config.tasks)), np.nan)
+    for (row, column), _ in np.ndenumerate(spikes):
+        task = config.tasks[column]
+        if scores := found[names[row]].get(task):
+            spikes[row, column] = scores.spikes.mean()
+            ratios[row, column] = loss_ratio(scores, adam[task])[0]
     with plots.style():
         fig, (left, right) = plots.figure(1, 2, height=0.9 + 0.2 * len(names), sharey=True)
         left.imshow(spikes + 0.1, norm=LogNorm(0.1, 100), cmap="Oranges", aspect="auto")
@@ -47,7 +47,7 @@ def overview(config: Config, found: Found) -> Figure:
 
 def curves(config: Config, found: Found, rivals: Sequence[str]) -> Figure:
     """The loss of plain Adam, of the controller and of some rivals, on every task."""
-    names = [name for name in (ADAM, *rivals, OURS) if name in found]
+    names = [name for name in (ADAM, *rivals, OURS) if set(found.get(name, ())) >= {*config.tasks}]
     count = len(config.tasks)
     lines = -(-count // _COLUMNS)
     with plots.style():
@@ -85,6 +85,8 @@ def _curve(axes: Axes, scores: Scores, **line: str) -> None:
 
 def _numbers(axes: Axes, values: np.ndarray, colors: Sequence[Sequence[str]]) -> None:
     for (row, column), value in np.ndenumerate(values):
+        if np.isnan(value):
+            continue
         text = f"{value:.1e}" if 0 < value < 0.01 or value >= 1000 else f"{value:.3g}"
         axes.text(
             column, row, text, ha="center", va="center", fontsize=5.5, color=colors[row][column]

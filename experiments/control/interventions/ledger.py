@@ -43,9 +43,9 @@ def claims(config: Config, found: Found) -> list[Claim]:
     if OURS not in found:
         return []
     ours, adam = found[OURS], found[ADAM]
-    by_task = [each for task in config.tasks for each in _task_claims(task, ours[task], adam[task])]
-    rivals = [name for name in RIVALS if name in found]
-    return [*by_task, *(_rival_claims(config, found, rivals) if rivals else [])]
+    by_task = [each for task in ours for each in _task_claims(task, ours[task], adam[task])]
+    rivals = [name for name in RIVALS if name in found and set(found[name]) >= set(ours)]
+    return [*by_task, *(_rival_claims(found, rivals) if rivals else [])]
 
 
 def _task_claims(task: str, ours: Scores, adam: Scores) -> list[Claim]:
@@ -92,17 +92,17 @@ def _task_claims(task: str, ours: Scores, adam: Scores) -> list[Claim]:
     ]
 
 
-def _rival_claims(config: Config, found: Found, rivals: list[str]) -> list[Claim]:
+def _rival_claims(found: Found, rivals: list[str]) -> list[Claim]:
     best = best_method(found, rivals, found[ADAM])
     half = Target(">=", 0.5)
-    seeds = min(len(found[ADAM][task].last) for task in config.tasks)
+    seeds = min(len(each.last) for each in found[OURS].values())
     return [
         Claim(
             f"{NAME}/best-rival",
             "The controller's last loss is no higher than that of the rival that does best over "
             f"all tasks ({best}), by geometric means over seeds: share of tasks",
             SOURCE,
-            *share_of_tasks_won(config, found, [best]),
+            *share_of_tasks_won(found, [best]),
             seeds,
             half,
         ),
@@ -111,7 +111,7 @@ def _rival_claims(config: Config, found: Found, rivals: list[str]) -> list[Claim
             "The same against the rival that ends lowest on the task, whatever it does to spikes "
             "and to other tasks: share of tasks",
             SOURCE,
-            *share_of_tasks_won(config, found, rivals),
+            *share_of_tasks_won(found, rivals),
             seeds,
             half,
         ),
@@ -133,7 +133,7 @@ def prevented(ours: Int[np.ndarray, " seed"], adam: Int[np.ndarray, " seed"]) ->
     return Estimate(float(measured), (float(ends[:, 0].min()), float(ends[:, 1].max())))
 
 
-def share_of_tasks_won(config: Config, found: Found, rivals: list[str]) -> Estimate:
+def share_of_tasks_won(found: Found, rivals: list[str]) -> Estimate:
     """On how many tasks the controller ends no higher than the lowest of some rivals.
 
     The interval is a bootstrap over the seeds of each task, those of all methods drawn together.
@@ -148,7 +148,7 @@ def share_of_tasks_won(config: Config, found: Found, rivals: list[str]) -> Estim
         return ours <= np.min(others, axis=0)
 
     measured, resampled = [], []
-    for task in config.tasks:
+    for task in found[OURS]:
         seeds = len(found[OURS][task].last)
         measured.append(won(task, np.arange(seeds)[None])[0])
         resampled.append(won(task, rng.integers(seeds, size=(RESAMPLES, seeds))))
@@ -186,7 +186,7 @@ def rows(task: str, found: Found) -> list[dict[str, Any]]:
             "steps touched": float(scores.touched.mean()),
         }
 
-    return [row(name) for name in found]
+    return [row(name) for name in found if task in found[name]]
 
 
 def lowest_rows(config: Config, found: Found) -> list[dict[str, Any]]:
@@ -194,8 +194,9 @@ def lowest_rows(config: Config, found: Found) -> list[dict[str, Any]]:
     adam = found[ADAM]
 
     def row(task: str) -> dict[str, Any]:
-        ratios = {name: float(loss_ratio(found[name][task], adam[task])[0]) for name in found}
-        calm = [name for name in found if not misses(task, found[name][task], adam[task])[0]]
+        scores = {name: by_task[task] for name, by_task in found.items() if task in by_task}
+        ratios = {name: float(loss_ratio(each, adam[task])[0]) for name, each in scores.items()}
+        calm = [name for name, each in scores.items() if not misses(task, each, adam[task])[0]]
         lowest = min(ratios, key=ratios.__getitem__)
         calmest = min(calm, key=ratios.__getitem__, default=ADAM)
         return {

@@ -29,7 +29,7 @@ def train(config: Config, recorder: Recorder) -> None:
     """One training for each task and method; the knob's values are an axis of it."""
     for task_name in config.tasks:
         chosen = tasks.task(task_name)
-        for name in config.methods:
+        for name in config.methods_of(task_name):
             with jax.enable_x64(chosen.x64):
                 recorder.train(
                     training_name(task_name, name),
@@ -91,14 +91,17 @@ def analyze(config: Config, results: Mapping[str, xr.Dataset]) -> Analysis:
                 cost(task, name),
             )
             for task in config.tasks
+            if name in config.methods_of(task)
         }
         for name in config.methods
     }
     if config.tuning:
         return Analysis(
-            claims=tuning.claims(config, found), tables={"settings": tuning.rows(config, found)}
+            claims=tuning.claims(config, found), tables={"settings": tuning.rows(found)}
         )
-    rivals = [name for name in RIVALS if name in found]
+    rivals = [
+        name for name in RIVALS if name in config.methods and name in config.minibatch_methods
+    ]
     shown = [best_method(found, rivals, found[ADAM])] if rivals else []
     return Analysis(
         claims=ledger.claims(config, found),

@@ -27,7 +27,7 @@ def claims(config: Config, found: Found) -> list[Claim]:
     ]
 
 
-def rows(config: Config, found: Found) -> list[dict[str, Any]]:
+def rows(found: Found) -> list[dict[str, Any]]:
     """Every setting of every method, and which is chosen."""
     adam = found[ADAM]
     return [
@@ -39,7 +39,7 @@ def rows(config: Config, found: Found) -> list[dict[str, Any]]:
             "loss / Adam's, clipped mean": float(ranked.loss[place]),
             **{
                 f"{task}: {column}": float(values[place])
-                for task in config.tasks
+                for task in found[name]
                 for column, values in (
                     ("spikes", found[name][task].spikes.mean(axis=0)),
                     ("loss", loss_ratio(found[name][task], adam[task])),
