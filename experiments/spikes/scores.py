@@ -62,13 +62,28 @@ def find_spikes(
         floor: the lowest loss there can be.
         width: steps over which a loss of mini-batches is averaged first.
     """
+    found = _search(loss.transpose("seed", "step").values, rise, b1, floor, width)
+    return jax.tree.map(np.asarray, found)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _trailing_means(
+    values: Float[jax.Array, "seed step"], width: int
+) -> Float[jax.Array, "seed step"]:
+    return jax.vmap(functools.partial(trailing_mean, width=width))(values)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4))
+def _search(
+    losses: Float[jax.Array, "seed step"], rise: float, b1: float, floor: float, width: int
+) -> Spikes:
+    """All runs; calls with equal settings and shapes share a compilation."""
 
     def search(losses: jax.Array) -> Spikes:
         smooth = trailing_mean(losses, width) if width > 1 else losses
         return detect(smooth, rise=rise, b1=b1, start=START, floor=floor)[0]
 
-    found = jax.jit(jax.vmap(search))(loss.transpose("seed", "step").values)
-    return jax.tree.map(np.asarray, found)
+    return jax.vmap(search)(losses)
 
 
 def each_step(runs: xr.Dataset, signal: str, width: int = 1) -> Float[np.ndarray, "seed step"]:
@@ -85,9 +100,7 @@ def each_step(runs: xr.Dataset, signal: str, width: int = 1) -> Float[np.ndarray
     every = 1 if along == "step" else int(str(along).removeprefix("step_"))
     count = max(1, width // every)
     if count > 1:
-        values = np.asarray(
-            jax.jit(jax.vmap(functools.partial(trailing_mean, width=count)))(values)
-        )
+        values = np.asarray(_trailing_means(values, count))
     return np.repeat(values, every, axis=1)[:, :steps]
 
 

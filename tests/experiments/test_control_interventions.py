@@ -10,7 +10,7 @@ import xarray as xr
 from recorders import InMemory
 
 from experiments.control import tasks
-from experiments.control.interventions import ledger, run, selection, tuning
+from experiments.control.interventions import figures, ledger, run, selection, tuning
 from experiments.control.interventions.config import (
     ADAM,
     CONTROLLERS,
@@ -176,10 +176,20 @@ def test_tuning_names_the_settings_that_the_rule_would_not_choose():
     (changed,) = tuning.claims(dataclasses.replace(config, settings=other), found)
     assert (changed.measured, changed.verdict) == (1, "fails")
     assert OURS in changed.statement
-    chosen = [
-        (row["method"], row["setting"]) for row in tuning.rows(config, found) if row["chosen"]
-    ]
+    chosen = [(row["method"], row["setting"]) for row in tuning.rows(found) if row["chosen"]]
     assert chosen == [(OURS, GRIDS[OURS][1]), ("smaller_rate", best)]
+
+
+def test_methods_that_are_left_out_on_minibatches():
+    methods = (ADAM, OURS, "scale")
+    config = Config(tasks=("sine", "language"), methods=methods, minibatch_methods=(ADAM, OURS))
+    assert config.methods_of("sine") == methods
+    assert config.methods_of("language") == (ADAM, OURS)
+    found = {name: {"sine": made([[1.0]]), "language": made([[1.0]])} for name in (ADAM, OURS)}
+    found["scale"] = {"sine": made([[1.0]])}
+    assert [row["method"] for row in ledger.rows("language", found)] == [ADAM, OURS]
+    shown = [text.get_text() for text in figures.overview(config, found).axes[0].texts]
+    assert len(shown) == 5
 
 
 def test_prevented_spikes():
@@ -221,12 +231,11 @@ def test_share_of_tasks_won_against_one_rival_or_the_lowest_of_two():
         "amsgrad": {"sine": made(1.5 * last), "deep": made(1.5 * last)},
         "spam": {"sine": made(2 * last), "deep": made(last / 2)},
     }
-    config = Config(tasks=("sine", "deep"))
-    assert ledger.share_of_tasks_won(config, found, ["amsgrad"]) == (1, (1, 1))
-    assert ledger.share_of_tasks_won(config, found, ["amsgrad", "spam"]) == (0.5, (0.5, 0.5))
+    assert ledger.share_of_tasks_won(found, ["amsgrad"]) == (1, (1, 1))
+    assert ledger.share_of_tasks_won(found, ["amsgrad", "spam"]) == (0.5, (0.5, 0.5))
     # The rival's seeds are the other way round: who wins depends on the draw.
     found["amsgrad"]["deep"] = made(1.01 * last[::-1])
-    low, high = ledger.share_of_tasks_won(config, found, ["amsgrad"]).interval
+    low, high = ledger.share_of_tasks_won(found, ["amsgrad"]).interval
     assert (low, high) == (0.5, 1)
 
 

@@ -1,6 +1,7 @@
 """Models of the users' own, in loops of their own: watched, guarded, and refused where need be."""
 
 import difflib
+import functools
 import inspect
 import json
 import os
@@ -23,11 +24,19 @@ from phenodl.spikes.detect import detect
 STEPS = 300
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _usual_promotion():
     """As in a user's program."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
+
+
+@pytest.fixture
+def quickly_compiled():
+    """Optimizing the code of so small a network takes longer than it saves in a training."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def triggers(losses):
@@ -37,8 +46,7 @@ def triggers(losses):
 
 @pytest.fixture(scope="module")
 def plain_losses():
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        losses, _, _ = PLAIN["bare"](weights(0), batch(), STEPS)
+    losses, _, _ = PLAIN["bare"](weights(0), batch(), STEPS)
     return np.array(losses)
 
 
@@ -54,6 +62,7 @@ def test_guard_and_monitor_together_add_at_most_five_lines(framework):
     assert len(added) - len(changed) + IMPORTS <= 5
 
 
+@pytest.mark.usefixtures("quickly_compiled")
 @pytest.mark.parametrize("framework", PLAIN)
 def test_a_guarded_loop_has_no_spikes_where_the_plain_one_has(framework, plain_losses):
     watched, _, state = WATCHED[framework](weights(0), batch(), STEPS, watchful())
@@ -67,12 +76,7 @@ def test_a_guarded_loop_has_no_spikes_where_the_plain_one_has(framework, plain_l
     assert np.isfinite(ratios).all()
 
 
-@pytest.mark.parametrize("framework", ["linen", "nnx"])
-def test_the_plain_loops_take_the_same_first_steps(framework, plain_losses):
-    losses, _, _ = PLAIN[framework](weights(0), batch(), 10)
-    np.testing.assert_allclose(np.array(losses), plain_losses[:10], rtol=1e-5)
-
-
+@pytest.mark.usefixtures("quickly_compiled")
 def test_the_monitor_rises_above_its_threshold_before_every_spike():
     watched, _, _ = WATCHED["bare"](weights(0), batch(), STEPS, watchful(np.inf))
     losses, ratios = np.array(watched).T
@@ -115,10 +119,11 @@ def square(params, batch):
 
 def absorbed(tx, steps=3):
     """The state after a few steps, and the updates of the last."""
-    params, state, update = PARAMS, tx.init(PARAMS), jax.jit(tx.update)
-    for _ in range(steps):
-        updates, state = update(params, state, params)  # the gradient of square
-        params = optax.apply_updates(params, updates)
+    params, state = PARAMS, tx.init(PARAMS)
+    with jax.disable_jit():  # a few numbers: compiling would take longest
+        for _ in range(steps):
+            updates, state = tx.update(params, state, params)  # the gradient of square
+            params = optax.apply_updates(params, updates)
     return state, updates
 
 
@@ -195,7 +200,8 @@ LOSSES = {
 @pytest.mark.parametrize("look", [monitor, diagnose])
 def test_a_loss_without_curvature_is_refused(look, message, adam_state):
     with pytest.raises(ValueError, match=f"^(the )?loss (has )?{message}"):
-        look(LOSSES[message], PARAMS, adam_state, 1.0, learning_rate=0.1)
+        looks = functools.partial(look, LOSSES[message], learning_rate=0.1)
+        jax.eval_shape(looks, PARAMS, adam_state, 1.0)
 
 
 def test_an_exact_guard_names_what_has_no_curvature():
@@ -230,7 +236,8 @@ def test_where_the_monitor_says_so_a_step_turns_unstable(name, felt, b1):
 
         return jax.jacobian(step, (0, 1))(jnp.zeros(1), jnp.zeros(1))
 
-    report = monitor(loss, jnp.ones(1), late(jnp.zeros(1)), 1.0, **settings, products=0)
+    watch = jax.jit(functools.partial(monitor, loss, **settings, products=0))
+    report = watch(jnp.ones(1), late(jnp.zeros(1)), 1.0)
     critical = 1 / report.ratio / felt(b1)
     radii = [
         abs(np.linalg.eigvals(np.squeeze(matrix(part * critical)))).max()

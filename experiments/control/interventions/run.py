@@ -24,6 +24,9 @@ from phenodl.spikes.control import GuardedState
 LOOKS = 50
 """How often the held-out loss is measured."""
 
+PARTS = 5
+"""Files of results of a training on mini-batches, which takes long; looks are a multiple of it."""
+
 
 def train(config: Config, recorder: Recorder) -> None:
     """One training for each task and method; the knob's values are an axis of it."""
@@ -38,6 +41,7 @@ def train(config: Config, recorder: Recorder) -> None:
                     tasks.runs(chosen, seeds(config, task_name), setting=values(config, name)),
                     steps=chosen.steps,
                     probes=measurements(chosen, name),
+                    chunk=chosen.steps // (1 if task_name in FULL_BATCH else PARTS),
                     layout=chosen.layout,
                 )
 
