@@ -39,7 +39,7 @@ from phenodl.spikes.predict import (
     highest,
     secant,
 )
-from phenodl.spikes.snapshots import snapshot, unmasked
+from phenodl.spikes.snapshots import dtype_of, snapshot, unmasked
 
 
 class Moments(NamedTuple):
@@ -48,23 +48,14 @@ class Moments(NamedTuple):
     Attributes:
         before: v_{t-1}.
         after: v_t.
+        squares: the g² that v absorbed, after whatever the chain does to a gradient before Adam.
         correction: 1 - b2^t: v̂ = v / correction.
-        b2: its decay.
     """
 
     before: Params
     after: Params
+    squares: Params
     correction: Float[Array, ""]
-    b2: Float[Array, ""]
-
-    @property
-    def squares(self) -> Params:
-        """The g² that v absorbed, after whatever the chain does to a gradient before Adam."""
-        return jax.tree.map(
-            lambda old, new: jnp.maximum(new - self.b2 * old, 0) / (1 - self.b2),
-            self.before,
-            self.after,
-        )
 
 
 class Correction(NamedTuple):
@@ -147,7 +138,7 @@ def scale(margin: Scalar = 0.5) -> Response:
 
 
 def raise_all(margin: Scalar = 0.9) -> Response:
-    """Raises v by the square of the excess, which brings the whole of Ĥ down to κ 2/η.
+    """Raises v by the square of the excess; that divides D by the excess, where ε does not rule it.
 
     Args:
         margin: κ.
@@ -172,7 +163,8 @@ def raise_coordinates(margin: Scalar = 0.5, most: float = 10.0) -> Response:
     """Raises v where the curvature is: v_i by 1 + (excess² - 1) min(w_i, 1).
 
     The weights w = D y² / mean(D y²), y the last change of the gradient, are the shares of the
-    coordinates in yᵀDy, the curvature that :func:`phenodl.spikes.predict.secant` sees.
+    coordinates in yᵀDy, the curvature that :func:`phenodl.spikes.predict.secant` sees; zero where
+    there is no such change, and at the first step.
 
     Args:
         margin: κ.
@@ -200,10 +192,13 @@ def raise_coordinates(margin: Scalar = 0.5, most: float = 10.0) -> Response:
         taking_part = jax.tree.map(lambda d: (d > 0).astype(d.dtype), now.diagonal)
         mean = jnp.asarray(optax.tree.sum(shares)) / jnp.asarray(optax.tree.sum(taking_part))
         growth = jnp.minimum(excess, most) ** 2 - 1
-        raised = jax.tree.map(
-            lambda v, share: v * (1 + growth * jnp.minimum(share / mean, 1)), moments.after, shares
-        )
-        return Correction(second_moment=raised)
+
+        def raised(v: Array, share: Array) -> Array:
+            # Nothing is known of the curvature where g has not changed, and at the first step.
+            weight = jnp.where(mean > 0, jnp.minimum(share / mean, 1), 0)
+            return v * (1 + growth * weight)
+
+        return Correction(second_moment=jax.tree.map(raised, moments.after, shares))
 
     return _response(margin, correct)._replace(looks_back=True)
 
@@ -236,8 +231,10 @@ def floor(least: Scalar, margin: Scalar = 1.0) -> Response:
 def switch_b2(b2: Scalar = 0.9, margin: Scalar = 1.0) -> Response:
     """Lets v follow g² with a smaller b2 while the predictor alarms.
 
+    The bias correction stays that of Adam's own b2.
+
     Args:
-        b2: the smaller one.
+        b2: the smaller one, below Adam's.
         margin: κ.
 
     Raises:
@@ -306,13 +303,17 @@ def guarded(
     """An optimizer whose steps are corrected while a predictor alarms.
 
     A hyper-parameter that is not given is the one ``optax.inject_hyperparams`` gave Adam, if it
-    did, and else optax's default (no weight decay). ``optax.MultiSteps`` and ``apply_if_finite`` go
-    around a guarded optimizer, not inside; of ``optax.partition`` guard each part by itself.
-    ``optax.nadam`` feels 1 + 2 b1 times the curvature: divide the margin by that.
+    did, and else optax's default (no weight decay).
+
+    ``optax.MultiSteps`` and ``apply_if_finite`` go around a guarded optimizer, not inside; of
+    ``optax.partition`` guard each part by itself. Clipping of the gradient goes before it,
+    ``optax.chain(clip, guarded(...))``: one inside shrinks v but not the gradients that a predictor
+    compares, which then alarms too early. ``optax.nadam`` turns unstable at 1 / (1 + 2 b1) of
+    Adam's threshold: divide the margin of a curvature by 1 + 2 b1.
 
     Args:
         optimizer: any optax chain with one Adam in it; not ``optax.adamax``, ``lamb``, ``radam`` or
-            ``yogi``, whose state looks the same and means something else.
+            ``yogi``, which make another v or another step of a state that looks the same.
         response: what is done at an alarm; the default and that of the predictor are one setting
             for all trainings of ``control-interventions``.
         predictor: that alarms.
@@ -347,12 +348,15 @@ def guarded(
         >>> print(int(state.corrected), bool(state.active))
         2 True
     """
+    if b2 is not None:
+        _require_positive("b2", b2)
     given = {"learning_rate": learning_rate, "b1": b1, "b2": b2, "eps": eps}
     given |= {"eps_root": eps_root, "weight_decay": weight_decay}
     looks_back = predictor.looks_back or response.looks_back
     inside = optax.with_extra_args_support(optimizer)
 
     def init(params: optax.Params) -> GuardedState:
+        dtype = dtype_of(params)
         state = optimizer.init(params)
         _require_adam(state)
         adam.settings_of(state, **given)
@@ -360,7 +364,7 @@ def guarded(
             state,
             predictor.init(params),
             before_the_first_step(params) if looks_back else (),
-            jnp.full((), jnp.nan, jnp.result_type(*jax.tree.leaves(params))),
+            jnp.full((), jnp.nan, dtype),
             jnp.zeros((), bool),
             jnp.zeros((), int),
         )
@@ -374,11 +378,18 @@ def guarded(
         value_fn: LossFn | None = None,
         **extra: Any,
     ) -> tuple[optax.Updates, GuardedState]:
-        assert isinstance(state, GuardedState)
+        if not isinstance(state, GuardedState):
+            raise ValueError(
+                "state must come from init of the guarded optimizer; around the state of the one "
+                "inside put init(params)._replace(optimizer=state)"
+            )
         if params is None:
             raise ValueError("params must be given to update: update(grads, state, params)")
+        if value is not None:
+            extra["value"] = value
         if value_fn is not None:
             require_scalar(value_fn, params)
+            extra["value_fn"] = value_fn
         grads, before = updates, state.optimizer
         updates, after = inside.update(grads, before, params, **extra)
         settings = adam.settings_of(after, **given)
@@ -396,9 +407,8 @@ def guarded(
             if correction.second_moment is None:
                 scaled = jax.tree.map(lambda u: jnp.asarray(correction.scale, u.dtype) * u, updates)
                 return scaled, after
-            return inside.update(
-                grads, _as_if(before, after, correction, settings), params, **extra
-            )
+            earlier = _as_if(before, correction.second_moment, moments, settings)
+            return inside.update(grads, earlier, params, **extra)
 
         updates, after = jax.lax.cond(active, corrected, lambda: (updates, after))
         last = Point(params, now.grads) if looks_back else ()
@@ -409,26 +419,30 @@ def guarded(
 
 
 def _moments(before: PyTree, after: PyTree, settings: Adam, like: Params) -> Moments:
-    count = jnp.asarray(adam.adam_state(after).count)
-    old, new = (unmasked(adam.adam_state(state).nu, like) for state in (before, after))
-    dtype = jnp.result_type(*jax.tree.leaves(like))
+    states = [adam.adam_state(state) for state in (before, after)]
+    old, new = (unmasked(state.nu, like) for state in states)
     with jax.numpy_dtype_promotion("standard"):
-        return Moments(
-            old, new, (1 - settings.b2**count).astype(dtype), jnp.asarray(settings.b2, dtype)
-        )
+        correction = 1 - settings.b2 ** jnp.asarray(states[1].count)
+
+        # From m, which fades with g: in v a small g² is lost among the digits of larger ones.
+        def square(old: Array, new: Array) -> Array:
+            return (((new - settings.b1 * old) / (1 - settings.b1)) ** 2).astype(new.dtype)
+
+        squares = jax.tree.map(square, *(unmasked(state.mu, like) for state in states))
+    return Moments(old, new, squares, correction.astype(jnp.result_type(*jax.tree.leaves(like))))
 
 
-def _as_if(before: PyTree, after: PyTree, correction: Correction, settings: Adam) -> PyTree:
-    """The state before the step, with the v that leads to the corrected one."""
-    old, new = adam.adam_state(before).nu, adam.adam_state(after).nu
+def _as_if(before: PyTree, wanted: Params, moments: Moments, settings: Adam) -> PyTree:
+    """The state before the step, with the v that leads to the wanted one."""
 
-    def earlier(old: Array, new: Array, wanted: Array) -> Array:
-        return jnp.maximum(old + (wanted - new) / settings.b2, 0).astype(old.dtype)
+    def each(old: PyTree, wanted: PyTree, square: PyTree) -> PyTree:
+        if adam.is_masked(old):
+            return old
+        earlier = (wanted - (1 - settings.b2) * square) / settings.b2
+        return jnp.maximum(earlier, 0).astype(old.dtype)
 
-    def each(old: PyTree, new: PyTree, wanted: PyTree) -> PyTree:
-        return old if adam.is_masked(old) else earlier(old, new, wanted)
-
-    second = jax.tree.map(each, old, new, correction.second_moment, is_leaf=adam.is_masked)
+    nu = adam.adam_state(before).nu
+    second = jax.tree.map(each, nu, wanted, moments.squares, is_leaf=adam.is_masked)
     return adam.with_second_moment(before, second)
 
 
@@ -437,3 +451,5 @@ def _require_adam(state: PyTree) -> None:
         adam.adam_state(state)
     except ValueError as error:
         raise ValueError(f"optimizer must have one second moment: {error}") from None
+    if isinstance(state, optax.MultiStepsState):
+        raise ValueError("optimizer must step at every gradient: put optax.MultiSteps around")

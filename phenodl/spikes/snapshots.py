@@ -58,7 +58,7 @@ def snapshot(opt_state: PyTree, settings: Adam, grads: Params) -> Snapshot:
         >>> print(now.diagonal.round(3), now.factor.round(3), now.threshold)
         [0.333 0.25 ] 0.526 20.0
     """
-    dtype = _dtype_of(grads)
+    dtype = dtype_of(grads)
     count = jnp.asarray(adam.adam_state(opt_state).count)
     diagonal = adam.preconditioner(
         opt_state, b2=settings.b2, eps=settings.eps, eps_root=settings.eps_root
@@ -94,11 +94,21 @@ def unmasked(tree: PyTree, like: Params) -> Params:
     return jax.tree.map(fill, tree, like, is_leaf=adam.is_masked)
 
 
-def _dtype_of(tree: Params) -> jnp.dtype:
-    """Half precision cannot tell 2/η from a curvature one part in a hundred above it."""
+def dtype_of(tree: Params) -> jnp.dtype:
+    """The one dtype of parameters or gradients.
+
+    Half precision cannot tell 2/η from a curvature one part in a hundred above it.
+
+    Raises:
+        ValueError: if they are not all float32 or all float64, or there are none.
+
+    Example:
+        >>> dtype_of([jnp.ones(2), jnp.ones(1)])
+        dtype('float32')
+    """
     found = {jnp.result_type(leaf) for leaf in jax.tree.leaves(tree)}
     if found not in ({jnp.dtype("float32")}, {jnp.dtype("float64")}):
-        names = ", ".join(sorted(dtype.name for dtype in found))
+        names = ", ".join(sorted(dtype.name for dtype in found)) or "none"
         raise ValueError(
             f"parameters must be all float32 or all float64 for curvatures; got {names}"
         )

@@ -116,9 +116,34 @@ def test_floor_switch_and_reset_give_the_v_that_they_promise(x64):
         np.testing.assert_allclose(found, follow, rtol=1e-9)
 
 
+def late(signal, first=1):
+    """A predictor that says the same from some step on, and nothing before."""
+    return Predictor(
+        lambda params: jnp.zeros((), int),
+        lambda count, seen: (count + 1, jnp.where(count < first, jnp.nan, signal)),
+    )
+
+
 def test_raised_coordinates_are_those_of_the_curvature(x64):
     """Against the formula in NumPy, on the second step, the first that can look back."""
     gradients, start = np.array([[1.0, 2.0, 3.0], [1.5, 2.0, -5.0]]), START.astype(float)
+    tx = guarded(
+        OPTIMIZERS["adam"](), control.raise_coordinates(0.5), late(2.0), learning_rate=RATE, b2=B2
+    )
+    (_, first), (_, second) = steps(tx, gradients, start)
+    v = B2 * np.asarray(adam.adam_state(first.optimizer).nu) + (1 - B2) * gradients[1] ** 2
+    np.testing.assert_allclose(v, (1 - B2) * (B2 * gradients[0] ** 2 + gradients[1] ** 2))
+    diagonal = 1 / (np.sqrt(v / (1 - B2**2)) + 1e-8)
+    shares = diagonal * (gradients[1] - gradients[0]) ** 2
+    raised = v * (1 + (4.0**2 - 1) * np.minimum(shares / shares.mean(), 1))
+    assert np.isfinite(raised).all()
+    np.testing.assert_allclose(second_moment(second), raised / (1 - B2**2), rtol=1e-9)
+
+
+def test_where_no_curvature_is_known_no_coordinate_is_raised():
+    """At the first step there is nothing to compare with; later the gradient may not change."""
+    same = np.repeat(GRADIENTS[:1], 3, axis=0)
+    plain = steps(OPTIMIZERS["adam"](), same, START)
     tx = guarded(
         OPTIMIZERS["adam"](),
         control.raise_coordinates(0.5),
@@ -126,12 +151,32 @@ def test_raised_coordinates_are_those_of_the_curvature(x64):
         learning_rate=RATE,
         b2=B2,
     )
-    (_, first), (_, second) = steps(tx, gradients, start)
-    v = B2 * np.asarray(adam.adam_state(first.optimizer).nu) + (1 - B2) * gradients[1] ** 2
-    diagonal = 1 / (np.sqrt(v / (1 - B2**2)) + 1e-8)
-    shares = diagonal * (gradients[1] - gradients[0]) ** 2
-    raised = v * (1 + (4.0**2 - 1) * np.minimum(shares / shares.mean(), 1))
-    np.testing.assert_allclose(second_moment(second), raised / (1 - B2**2), rtol=1e-9)
+    for (expected, _), (found, state) in zip(plain, steps(tx, same, START), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+        assert state.active
+
+
+def test_a_reset_sees_a_gradient_that_is_lost_in_v():
+    """g² is 1e-10 of v: in float32 the difference of two v does not know it."""
+    gradients = np.concatenate([np.ones((30, 3)), np.full((60, 3), 1e-5)]).astype(np.float32)
+    settings = {"learning_rate": RATE, "b2": 0.999}
+    tx = guarded(optax.adam(**settings), control.reset(), late(2.0, len(gradients) - 1), **settings)
+    _, state = steps(tx, gradients, START)[-1]
+    found = adam.second_moment(state.optimizer, b2=0.999)
+    np.testing.assert_allclose(found, np.full(3, 1e-10), rtol=0.1)
+
+
+def test_the_rest_of_the_chain_gets_what_the_guard_is_given():
+    tx = guarded(
+        optax.chain(optax.adam(RATE), optax.contrib.reduce_on_plateau(patience=1)),
+        learning_rate=RATE,
+    )
+    state = tx.init(START)
+    with jax.numpy_dtype_promotion("standard"):
+        for _ in range(4):
+            _, state = tx.update(START, state, START, value=jnp.ones(()))
+    (plateau,) = (each for each in state.optimizer if hasattr(each, "plateau_count"))
+    assert float(plateau.scale) < 1
 
 
 def ravine(theta, scales):
@@ -186,5 +231,13 @@ def test_what_cannot_be_guarded_is_refused():
         tx.update(params, tx.init(params), params)
     with pytest.raises(ValueError, match="params must be given to update"):
         tx.update(params, tx.init(params))
+    with pytest.raises(ValueError, match="state must come from init of the guarded optimizer"):
+        tx.update(params, optax.adam(0.1).init(params), params)
+    with pytest.raises(ValueError, match=r"put optax\.MultiSteps around"):
+        guarded(optax.MultiSteps(optax.adam(0.1), 2), learning_rate=0.1).init(params)
+    with pytest.raises(ValueError, match="b2 must be positive"):
+        guarded(optax.adam(0.1, b2=0.0), learning_rate=0.1, b2=0.0)
+    with pytest.raises(ValueError, match=r"all float32 or all float64 .*; got bfloat16"):
+        guarded(optax.adam(0.1), learning_rate=0.1).init(params.astype(jnp.bfloat16))
     with pytest.raises(ValueError, match="loss must return one number alone; it returns a tuple"):
         tx.update(params, tx.init(params), params, value_fn=lambda x: (x.sum(), x))
