@@ -4,7 +4,9 @@ Both compare the gradient with the v that Adam has, and so bound the step where 
 the gradient that comes: StableAdamW (arXiv 2304.13013) shortens the step of a whole tensor, SPAM
 (arXiv 2501.06842) cuts single coordinates of the gradient and forgets both moments from time to
 time. They are what is compared with the controllers of :mod:`phenodl.spikes.control`. With an
-infinite threshold they are ``optax.adam``, to the last bit.
+infinite threshold they are ``optax.adam``: to the last bit where one operation runs at a time;
+compiled, what is done around the moments may change which products and sums XLA contracts, and with
+that the last digits.
 
 optax has the other remedies: ``amsgrad``, ``clip_by_global_norm``, ``adaptive_grad_clip``, and the
 schedules. (Its ``clip_by_block_rms`` bounds the size of m̂ / sqrt(v̂); StableAdamW goes by that of
@@ -121,8 +123,14 @@ def spam(
     moments, and its step rises along a cosine over the next ``warmup`` steps (Huang et al., arXiv
     2501.06842, whose values are the defaults).
 
-    Here v is bias-corrected, so that a threshold means the same at every age of the moments; the
-    first gradient after a reset, which has no v̂ to be held against, passes.
+    Here v is bias-corrected, so that a threshold means the same at every age of the moments. A
+    coordinate whose v is zero is not clipped: the first gradient after a reset passes, and so does
+    the first one that is not zero, of an embedding that was not used before or a unit that was
+    dead. That is our reading: clipped to sqrt(threshold 0), such a coordinate would never move.
+
+    A reset sets Adam's ``count`` to zero as well. Views, monitors and guards that read a schedule
+    of the learning rate at that count are wrong from the first reset on; that of ``learning_rate``
+    here has a count of its own, of all steps.
 
     Args:
         learning_rate: η, a number or a schedule.
@@ -164,11 +172,11 @@ def spam(
         before = jax.tree.map(lambda leaf: jnp.where(due, 0, leaf), before)
         resets = resets + due
 
-        second = adam.second_moment(before, b2=b2)  # NaN where there is none: nothing exceeds it
+        second = adam.second_moment(before, b2=b2)  # NaN right after a reset, which is not above 0
 
         def clip(g: Array, v: Array) -> Array:
             most = jnp.asarray(threshold, g.dtype) * v.astype(g.dtype)
-            return jnp.where(g**2 > most, jnp.sign(g) * jnp.sqrt(most), g)
+            return jnp.where((v > 0) & (g**2 > most), jnp.sign(g) * jnp.sqrt(most), g)
 
         updates, after = plain.update(jax.tree.map(clip, grads, second), before, params)
         share = _rise(_number(before.count), warmup)

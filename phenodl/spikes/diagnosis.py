@@ -4,6 +4,7 @@
 the gradient there and says, as data, what :func:`page` prints.
 """
 
+import decimal
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -24,6 +25,17 @@ DECOUPLED = 0.1
 """Ratio of g² to v̂ below which v decays on its own, as in :mod:`phenodl.spikes.decoupling`."""
 
 
+GUARD = [
+    "To hold only those steps back that need it, with the learning rate as it is,",
+    "",
+    "    optimizer = phenodl.guarded(optimizer, learning_rate=learning_rate)",
+    "    state = optimizer.init(params)._replace(optimizer=saved_opt_state)",
+    "",
+    "with b1, b2, eps, weight_decay as your Adam has them, where they are not optax's defaults.",
+]
+"""How to go on from a checkpoint under a guard."""
+
+
 class Diagnosis(NamedTuple):
     """What a checkpoint says about the steps to come.
 
@@ -36,10 +48,10 @@ class Diagnosis(NamedTuple):
         gradient_ratio: of g² to v̂, per layer; far below 1 v decays whatever the gradient does.
         mass: the share of each layer in the eigenvector of the largest eigenvalue.
         steps_to_threshold: until the largest eigenvalue passes the threshold if v only decays and
-            the Hessian stays: 2 log(threshold / lambda_max) / -log b2. Zero if it is beyond,
-            infinite if it is not positive.
-        stable_learning_rate: the η at which the largest eigenvalue would be at the threshold;
-            infinite if no η is too large.
+            the Hessian stays: 2 log(threshold / lambda_max) / -log b2. Zero if it is beyond, or v
+            forgets at once, b2 = 0; infinite if it is not positive.
+        stable_learning_rate: the η at which the largest eigenvalue would be at the threshold,
+            2 / (lambda_max + weight_decay); infinite if no η is too large.
     """
 
     count: Int[Array, ""]
@@ -107,9 +119,7 @@ def diagnose(
     ratio = adam.gradient_ratio(opt_state, grads, b2=settings.b2, depth=depth)
     names = layer_names(params, depth)
     top = jax.tree.map(lambda leaf: leaf[0], report.vector)
-    relative = report.lambda_max / report.threshold
-    rate = adam.current_learning_rate(settings.learning_rate, jnp.asarray(state.count))
-    bound = jnp.maximum(2 / rate - report.threshold + report.lambda_max, 0)
+    decay = jnp.asarray(settings.weight_decay, report.lambda_max.dtype)
     return Diagnosis(
         count=jnp.asarray(state.count),
         loss=value,
@@ -120,8 +130,8 @@ def diagnose(
             [ratio[name] if name in ratio else jnp.nan * value for name in names]
         ),
         mass=mass(top, depth),
-        steps_to_threshold=_steps_to(relative, settings.b2),
-        stable_learning_rate=2 / bound,
+        steps_to_threshold=_steps_to(report, settings.b2),
+        stable_learning_rate=2 / jnp.maximum(report.lambda_max + decay, 0),
     )
 
 
@@ -167,47 +177,80 @@ def _relative(found: Diagnosis) -> list[tuple[str, float]]:
 
 
 def _verdict(found: Diagnosis) -> list[str]:
-    report, steps = found.report, float(found.steps_to_threshold)
+    broken = _not_finite(found)
+    lines = [f"Not finite: {', '.join(broken)}. How stable the steps to come are is unknown."]
+    if not broken:
+        lines = [_stability(found)]
     decoupled = [
         layer
         for layer, ratio in zip(found.layers, found.gradient_ratio, strict=True)
         if float(ratio) < DECOUPLED
     ]
-    lines = []
-    if float(report.ratio) > 1:
-        lines += ["Unstable along the gradient: the loss is about to leave its minimum."]
-    elif steps == 0:
-        aligned = f"the gradient is turned towards it by a cosine of {float(report.alignment):.2f}"
-        lines += [f"Unstable in one direction, not yet along the gradient; {aligned}."]
-    else:
-        lines += ["Stable."]
+    steps = float(found.steps_to_threshold)
     if decoupled:
         lines += [f"v decays on its own (g² below v̂/10) in {', '.join(decoupled)}."]
-        if 0 < steps < math.inf:
+        if 0 < steps < math.inf and not broken:
             lines += [f"If that goes on everywhere, the threshold is {steps:.0f} steps away."]
-    else:
+    elif not broken:
         lines += ["v follows g² in all layers."]
-    if steps == 0:
-        raised = float(report.lambda_max / report.threshold) ** 2
-        rate = float(found.stable_learning_rate)
-        lines += [
-            f"Stable here: a learning rate below {rate:.2g}, or v times {raised:.2g}. To go on from"
-            " this checkpoint with a smaller step,",
-            "",
-            f"    optimizer = optax.adam({rate:.2g})",
-            "",
-        ]
-    if steps == 0 or (decoupled and math.isfinite(steps)):
-        lines += [
-            "To hold only those steps back that need it, with the learning rate as it is,",
-            "",
-            "    optimizer = phenodl.guarded(optimizer, learning_rate=learning_rate)",
-        ]
+    if _beyond(found):
+        lines += _smaller_step(found)
+    if _beyond(found) or (decoupled and math.isfinite(steps)):
+        lines += GUARD
     return lines
 
 
-def _steps_to(relative: Float[Array, ""], b2: Scalar) -> Float[Array, ""]:
-    """Steps until a curvature, in units of its threshold, is 1, growing as b2^(-t/2)."""
+def _not_finite(found: Diagnosis) -> list[str]:
+    values = {
+        "the loss": found.loss,
+        "the gradient": found.grad_norm,
+        "the curvature along the gradient": found.report.curvature_a,
+        "the largest eigenvalue": found.report.lambda_max,
+    }
+    return [name for name, value in values.items() if not math.isfinite(value)]
+
+
+def _beyond(found: Diagnosis) -> bool:
+    largest = float(found.report.lambda_max)
+    return math.isfinite(largest) and largest > float(found.report.threshold)
+
+
+def _stability(found: Diagnosis) -> str:
+    report = found.report
+    if float(report.curvature_a) > float(report.threshold):
+        return "Unstable along the gradient: the loss is about to leave its minimum."
+    if _beyond(found):
+        aligned = f"the gradient is turned towards it by a cosine of {float(report.alignment):.2f}"
+        return f"Unstable in one direction, not yet along the gradient; {aligned}."
+    return "Stable."
+
+
+def _smaller_step(found: Diagnosis) -> list[str]:
+    report, bound = found.report, float(found.stable_learning_rate)
+    remedy = f"a learning rate below {_two_digits(bound, decimal.ROUND_DOWN)}"
+    if float(report.threshold) > 0:  # else the weight decay alone is too much, whatever v
+        raised = float(report.lambda_max / report.threshold) ** 2
+        remedy += f", or v times {_two_digits(raised, decimal.ROUND_UP)}"
+    return [
+        f"Stable here, at best: {remedy}; the largest eigenvalue is a lower bound. To go on from"
+        " this checkpoint at half of that rate,",
+        "",
+        f"    optimizer = optax.adam({_two_digits(bound / 2, decimal.ROUND_DOWN)})"
+        "  # otherwise as before",
+        "",
+    ]
+
+
+def _two_digits(value: float, rounding: str) -> str:
+    rounded = decimal.Context(prec=2, rounding=rounding).create_decimal(value)
+    return f"{float(rounded):.2g}"
+
+
+def _steps_to(report: Report, b2: Scalar) -> Float[Array, ""]:
+    """Steps until the largest eigenvalue is at the threshold, growing as b2^(-t/2)."""
+    largest, threshold = report.lambda_max, report.threshold
+    relative = largest / threshold
     decay = -jnp.log(jnp.asarray(b2, relative.dtype))
-    steps = -2 * jnp.log(jnp.maximum(relative, 0)) / decay
-    return jnp.where(jnp.isnan(relative), relative, jnp.maximum(steps, 0))
+    steps = jnp.maximum(-2 * jnp.log(relative) / decay, 0)
+    steps = jnp.where(jnp.minimum(relative, largest) <= 0, jnp.inf, steps)
+    return jnp.where(largest > threshold, 0, steps)

@@ -72,10 +72,11 @@ def monitor(
     A hyper-parameter that is not given is the one ``optax.inject_hyperparams`` gave Adam, if it
     did, and else optax's default (no weight decay).
 
-    The state of an optimizer does not tell which of its kin it belongs to. ``optax.nadam`` feels
-    1 + 2 b1 times the curvature that Adam does, and ``curvature_c`` looks along Adam's update all
-    the same. ``optax.adamax``, ``lamb``, ``radam`` and ``yogi`` keep their state in Adam's form,
-    but divide by something else: their reports mean nothing.
+    The state of an optimizer does not tell which of its kin it belongs to. ``optax.nadam`` turns
+    unstable at 1 / (1 + 2 b1) of the threshold (an eigenvalue of its step on a quadratic of
+    constant D leaves the unit circle at -1 there), and ``curvature_c`` looks along Adam's update
+    all the same. ``optax.adamax``, ``lamb``, ``radam`` and ``yogi`` keep a state of Adam's form
+    but make another v or another step of it: do not rely on their reports.
 
     Args:
         loss: ``loss(params, batch) -> scalar``, what the gradient was taken of.

@@ -38,6 +38,7 @@ from phenodl.spikes.snapshots import Settings, Snapshot, refuse_blocks, snapshot
 Signal = Float[Array, ""]
 Mean = Literal["rayleigh", "norm", "stretch"]
 Average = Literal["grad_norm", "loss"]
+Between = Literal["nothing", "last"]
 
 
 class Point(NamedTuple):
@@ -83,7 +84,7 @@ class Predictor(NamedTuple):
     update: Callable[[Any, Observation], tuple[Any, Signal]]
     threshold: float = 1.0
     second_derivatives: float = 0
-    gradients: int = 0
+    gradients: float = 0
     looks_back: bool = False
 
     @property
@@ -101,6 +102,22 @@ def before_the_first_step(params: Params) -> Point:
     """
     # Multiplied, every array has a buffer of its own, and a training loop may donate them all.
     return Point(*(jax.tree.map(lambda leaf: jnp.nan * leaf, params) for _ in range(2)))
+
+
+def difference(new: Params, old: Params, diagonal: Params) -> Params:
+    """How parameters or gradients have changed, zero where a parameter takes no part.
+
+    Args:
+        new: at this step.
+        old: at the last one, shaped alike.
+        diagonal: D, shaped alike; zero where a parameter is frozen, whatever its gradient is.
+
+    Example:
+        >>> new, old, frozen_last = jnp.array([3.0, 2.0]), jnp.ones(2), jnp.array([0.5, 0.0])
+        >>> difference(new, old, frozen_last).tolist()
+        [2.0, 0.0]
+    """
+    return jax.tree.map(lambda d, new, old: jnp.where(d > 0, new - old, 0), diagonal, new, old)
 
 
 def exact(which: Quotient = "curvature_b") -> Predictor:
@@ -195,11 +212,8 @@ def secant(mean: Mean = "stretch", *, same_batch: bool = False) -> Predictor:
     def update(state: tuple[()], seen: Observation) -> tuple[tuple[()], Signal]:
         now, last = seen.now, seen.last
         before = jax.grad(_function(seen))(last.params) if same_batch else last.grads
-        # Frozen parameters have D = 0 and take no part.
-        step, change = (
-            jax.tree.map(lambda d, new, old: jnp.where(d > 0, new - old, 0), now.diagonal, *pair)
-            for pair in ((seen.params, last.params), (now.grads, before))
-        )
+        step = difference(seen.params, last.params, now.diagonal)
+        change = difference(now.grads, before, now.diagonal)
         curvature = now.factor * secant_mean(mean, step, change, now.diagonal)
         return state, curvature / now.threshold
 
@@ -251,19 +265,28 @@ def decoupling(threshold: float = 10.0, *, depth: int | None = None) -> Predicto
         depth: the number of keys that name a layer: the largest ratio of all layers; None takes the
             sums over all parameters.
 
+    Returns:
+        The predictor. Layers that a mask keeps from Adam, or whose gradient is zero, do not count;
+        where none is left the signal is NaN.
+
     Example:
         >>> decoupling(depth=1).looks_back
         False
     """
 
+    def sums(tree: Params) -> Float[Array, "layers"]:
+        if depth is None:
+            return jnp.asarray(optax.tree.sum(tree))[None]
+        return jnp.stack(list(adam.layer_sums(tree, depth=depth).values()))
+
     def update(state: tuple[()], seen: Observation) -> tuple[tuple[()], Signal]:
         grads, diagonal = seen.now.grads, seen.now.diagonal
         squares = jax.tree.map(jnp.square, grads)
         seconds = jax.tree.map(jnp.square, _inverse(diagonal))
-        if depth is None:
-            return state, jnp.asarray(optax.tree.sum(seconds)) / optax.tree.sum(squares)
-        above, below = (adam.layer_sums(tree, depth=depth) for tree in (seconds, squares))
-        return state, jnp.stack([above[name] / below[name] for name in below]).max()
+        above, below = (sums(tree) for tree in (seconds, squares))
+        known = (above > 0) & (below > 0)
+        ratios = jnp.where(known, above / jnp.where(known, below, 1), jnp.nan)
+        return state, jnp.nanmax(ratios)
 
     return Predictor(_nothing, update, threshold)
 
@@ -284,12 +307,7 @@ def reversal(threshold: float = 0.5) -> Predictor:
     def update(state: tuple[()], seen: Observation) -> tuple[tuple[()], Signal]:
         now = seen.now
         descent = jax.tree.map(jnp.multiply, now.diagonal, now.moment)  # minus this update, over η
-        last = jax.tree.map(
-            lambda d, new, old: jnp.where(d > 0, new - old, 0),
-            now.diagonal,
-            seen.params,
-            seen.last.params,
-        )
+        last = difference(seen.params, seen.last.params, now.diagonal)
         (descent, _), (last, _) = normalised(descent), normalised(last)
         lengths = optax.tree.norm(descent) * optax.tree.norm(last)
         return state, jnp.asarray(optax.tree.vdot(descent, last)) / lengths
@@ -403,8 +421,12 @@ def secant_or_gradient(threshold: float = 1.5) -> Predictor:
     return highest(secant("stretch"), above_average("grad_norm", threshold, decay=0.995, start=50))
 
 
-def held(predictor: Predictor, every: int) -> Predictor:
-    """The same looked at every few steps only, its last signal holding in between.
+def held(predictor: Predictor, every: int, *, between: Between = "nothing") -> Predictor:
+    """The same looked at every few steps only, for a fraction of the cost.
+
+    A controller acts once per look: a response that lasts would compound if it saw one signal
+    several times, so that there is none between looks. In a record, where each step is to have one,
+    the last may hold until the next look.
 
     A ``lax.cond`` decides, which saves the cost in a training loop of one's own. Under ``vmap``
     both branches run; in the engine, give the probe its ``every`` instead.
@@ -412,31 +434,38 @@ def held(predictor: Predictor, every: int) -> Predictor:
     Args:
         predictor: any but those that keep a running average, which would miss steps.
         every: look at steps 0, every, 2 every, ...
+        between: the signal of the other steps: ``nothing`` is NaN, ``last`` that of the last look.
 
     Raises:
-        ValueError: if ``every`` is below 1.
+        ValueError: if ``every`` is below 1 or ``between`` unknown.
 
     Example:
         >>> held(exact("curvature_b"), every=5).second_derivatives
-        1
+        0.2
     """
     if every < 1:
         raise ValueError(f"every must be at least 1, got {every}")
+    _require("between", between, get_args(Between))
 
     def init(params: Params) -> tuple[Array, PyTree, Signal]:
         dtype = jnp.result_type(*jax.tree.leaves(params))
         return jnp.zeros((), int), predictor.init(params), jnp.full((), jnp.nan, dtype)
 
     def update(state: tuple[Array, PyTree, Signal], seen: Observation):
-        count, inner, signal = state
+        count, inner, kept = state
         inner, signal = jax.lax.cond(
             count % every == 0,
             lambda: predictor.update(inner, seen),
-            lambda: (inner, signal),
+            lambda: (inner, kept),
         )
-        return (count + 1, inner, signal), signal
+        return (count + 1, inner, signal if between == "last" else kept), signal
 
-    return predictor._replace(init=init, update=update)
+    return predictor._replace(
+        init=init,
+        update=update,
+        second_derivatives=predictor.second_derivatives / every,
+        gradients=predictor.gradients / every,
+    )
 
 
 def probe(

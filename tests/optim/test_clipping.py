@@ -69,7 +69,7 @@ def numpy_spam(gradients, threshold, every, warmup):
             m, v = np.zeros_like(g), np.zeros_like(g)
         else:
             most = threshold * v / (1 - B2**age)
-            spike = g**2 > most
+            spike = (v > 0) & (g**2 > most)  # without a second moment yet there is no measure
             clipped += spike.sum()
             g = np.where(spike, np.sign(g) * np.sqrt(most), g)
         m, v = B1 * m + (1 - B1) * g, B2 * v + (1 - B2) * g**2
@@ -110,6 +110,29 @@ def test_spam_is_that_of_numpy(x64, gradients, threshold, every, warmup):
         expected, clipped = numpy_spam(values, threshold, every, warmup)
         assert clipped > 0
         np.testing.assert_allclose(positions[name], expected, rtol=1e-11)
+
+
+def test_spam_does_not_clip_what_was_zero_so_far(x64, gradients):
+    """An embedding used late and seldom, and one that is not used after the first reset."""
+    sparse = {name: values.copy() for name, values in gradients.items()}
+    sparse["a"][:7, 0] = 0.0
+    sparse["a"][::3, 1] = 0.0
+    sparse["b"][20:33, 2] = 0.0
+    optimizer = clipping.spam(ETA, threshold=4.0, reset_every=20, warmup=10, **SETTINGS)
+    positions = path(optimizer, sparse)
+    for name, values in sparse.items():
+        expected, clipped = numpy_spam(values, 4.0, 20, 10)
+        assert clipped > 0
+        np.testing.assert_allclose(positions[name], expected, rtol=1e-11)
+
+
+def test_a_coordinate_that_wakes_up_moves_under_spam():
+    awake = np.ones((300, 2))
+    awake[0, 1] = 0.0
+    moved = path(clipping.spam(0.1), {"a": awake}, np.float32)["a"][-1] - 1
+    # 299 steps of a constant gradient, of 0.1 each but for the bias correction by the zero before.
+    assert moved[0] == pytest.approx(-30.0, rel=1e-3)
+    assert -33.0 < moved[1] < -29.0
 
 
 @pytest.mark.parametrize(

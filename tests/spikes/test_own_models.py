@@ -1,7 +1,6 @@
 """Models of the users' own, in loops of their own: watched, guarded, and refused where need be."""
 
 import difflib
-import functools
 import inspect
 import json
 import os
@@ -119,11 +118,10 @@ def square(params, batch):
 
 def absorbed(tx, steps=3):
     """The state after a few steps, and the updates of the last."""
-    params, state = PARAMS, tx.init(PARAMS)
-    with jax.disable_jit():  # a few numbers: compiling would take longest
-        for _ in range(steps):
-            updates, state = tx.update(params, state, params)  # the gradient of square
-            params = optax.apply_updates(params, updates)
+    params, state, update = PARAMS, tx.init(PARAMS), jax.jit(tx.update)
+    for _ in range(steps):
+        updates, state = update(params, state, params)  # the gradient of square
+        params = optax.apply_updates(params, updates)
     return state, updates
 
 
@@ -200,14 +198,20 @@ LOSSES = {
 @pytest.mark.parametrize("look", [monitor, diagnose])
 def test_a_loss_without_curvature_is_refused(look, message, adam_state):
     with pytest.raises(ValueError, match=f"^(the )?loss (has )?{message}"):
-        looks = functools.partial(look, LOSSES[message], learning_rate=0.1)
-        jax.eval_shape(looks, PARAMS, adam_state, 1.0)
+        jax.eval_shape(
+            lambda params: look(LOSSES[message], params, adam_state, 1.0, learning_rate=0.1), PARAMS
+        )
 
 
 def test_an_exact_guard_names_what_has_no_curvature():
     tx = guarded(optax.adam(0.1), watchful(), predict.exact(), learning_rate=0.1)
     with pytest.raises(ValueError, match=r"it calls kernel at .*, a jax.custom_vjp"):
-        tx.update(PARAMS, tx.init(PARAMS), PARAMS, value_fn=lambda p: kernel(p["a"]).sum())
+        jax.eval_shape(
+            lambda params: tx.update(
+                params, tx.init(params), params, value_fn=lambda p: kernel(p["a"]).sum()
+            ),
+            PARAMS,
+        )
 
 
 def test_the_state_of_another_tree_is_refused(adam_state):
@@ -215,12 +219,12 @@ def test_the_state_of_another_tree_is_refused(adam_state):
         monitor(square, {"a": PARAMS["a"]}, adam_state, 1.0, learning_rate=0.1)
 
 
-@pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("b1", [0.5, 0.9])
+@pytest.mark.usefixtures("x64", "quickly_compiled")
 @pytest.mark.parametrize(
-    ("name", "felt"), [("adam", lambda b1: 1.0), ("nadam", lambda b1: 1 + 2 * b1)]
+    ("name", "b1", "felt"),
+    [("adam", 0.9, 1), ("nadam", 0.9, 1 + 2 * 0.9), ("nadam", 0.5, 1 + 2 * 0.5)],
 )
-def test_where_the_monitor_says_so_a_step_turns_unstable(name, felt, b1):
+def test_where_the_monitor_says_so_a_step_turns_unstable(name, b1, felt):
     """One step of optax on a quadratic is a matrix, once D and the bias corrections stand still."""
     settings = {"learning_rate": 0.1, "b1": b1, "eps": 0.0, "eps_root": 1.0}
     tx = getattr(optax, name)(**settings)
@@ -236,9 +240,8 @@ def test_where_the_monitor_says_so_a_step_turns_unstable(name, felt, b1):
 
         return jax.jacobian(step, (0, 1))(jnp.zeros(1), jnp.zeros(1))
 
-    watch = jax.jit(functools.partial(monitor, loss, **settings, products=0))
-    report = watch(jnp.ones(1), late(jnp.zeros(1)), 1.0)
-    critical = 1 / report.ratio / felt(b1)
+    report = monitor(loss, jnp.ones(1), late(jnp.zeros(1)), 1.0, **settings, products=0)
+    critical = 1 / report.ratio / felt
     radii = [
         abs(np.linalg.eigvals(np.squeeze(matrix(part * critical)))).max()
         for part in (0.999, 1, 1.001)
@@ -250,9 +253,12 @@ def test_where_the_monitor_says_so_a_step_turns_unstable(name, felt, b1):
 
 @pytest.fixture(scope="module")
 def trainings():
-    """Of ``own_mesh``; unoptimized code is compiled in less time than it saves in 20 steps."""
-    flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    """What ``own_mesh`` found, a program to be quickly compiled too."""
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
+    }
     program = Path(__file__).with_name("own_mesh.py")
     done = subprocess.run(
         [sys.executable, program], env=environment, capture_output=True, text=True, check=False

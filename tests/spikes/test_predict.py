@@ -12,7 +12,7 @@ import phenodl
 from phenodl import sweep, training
 from phenodl.optim import adam
 from phenodl.protocol import Probe, Problem
-from phenodl.spikes import curvatures, predict
+from phenodl.spikes import control, curvatures, predict
 from phenodl.spikes.predict import Observation
 from phenodl.spikes.snapshots import Snapshot
 
@@ -180,6 +180,31 @@ def test_decoupling_takes_the_layer_that_is_farthest_apart():
     np.testing.assert_allclose(signal, 1 / min(map(float, ratios.values())), rtol=1e-5)
 
 
+def decoupled(grads, diagonal, depth):
+    params = jax.tree.map(jnp.zeros_like, grads)
+    now = Snapshot(grads, grads, diagonal, jnp.ones(()), jnp.ones(()))
+    seen = Observation(params, None, None, now, predict.before_the_first_step(params))
+    return float(predict.decoupling(depth=depth).update((), seen)[1])
+
+
+def test_decoupling_leaves_out_layers_that_are_masked_or_have_no_gradient():
+    tx = optax.masked(optax.adam(0.1), {"masked": False, "dead": True, "live": True})
+    grads = {"masked": jnp.ones(2), "dead": jnp.ones(2), "live": jnp.full(3, 2.0)}
+    with jax.numpy_dtype_promotion("standard"):
+        _, state = tx.update(grads, tx.init(grads))
+    grads["dead"] = jnp.zeros(2)
+    now = curvatures.snapshot(state, adam.Adam(0.1), grads)
+    diagonal = now.diagonal | {"live": jnp.full(3, 0.1)}  # sqrt(v̂) = 10, five times g
+    assert not np.any(diagonal["masked"])
+    np.testing.assert_allclose(decoupled(now.grads, diagonal, 1), 25, rtol=1e-6)
+    # Over all parameters, the dead layer has its v̂ of 1.
+    np.testing.assert_allclose(decoupled(now.grads, diagonal, None), 302 / 12, rtol=1e-6)
+    nothing = jax.tree.map(jnp.zeros_like, grads)
+    for depth in (None, 1):
+        assert np.isnan(decoupled(nothing, diagonal, depth))
+        assert np.isnan(decoupled(now.grads, nothing, depth))
+
+
 def test_squares_of_small_float32_gradients_do_not_underflow():
     # Adam steps by η whatever the gradient; below ε the preconditioner is 1 / ε.
     step, hessian, diagonal = jnp.array([1e-2, 2e-2]), jnp.array([3e-19, 3e-19]), 1e8
@@ -303,15 +328,44 @@ def test_parts_of_the_batch_average_to_the_whole(x64):
     )
 
 
-def test_held_looks_at_every_few_steps():
-    predictor = predict.held(predict.decoupling(), every=3)
+@pytest.mark.parametrize(
+    ("between", "sizes"),
+    [("nothing", (1, np.nan, np.nan, 4, np.nan, np.nan, 7)), ("last", (1, 1, 1, 4, 4, 4, 7))],
+)
+def test_held_looks_at_every_few_steps(between, sizes):
+    predictor = predict.held(predict.decoupling(), every=3, between=between)
     state, signals = predictor.init(jnp.zeros(1)), []
     for size in range(1, 8):
         seen = observation(jnp.zeros(1), jnp.full(1, float(size)), jnp.ones(1))
         state, signal = predictor.update(state, seen)
         signals.append(float(signal))
-    expected = [1 / size**2 for size in (1, 1, 1, 4, 4, 4, 7)]
-    np.testing.assert_allclose(signals, expected, rtol=1e-6)
+    np.testing.assert_allclose(signals, 1 / np.square(sizes), rtol=1e-6)
+
+
+def test_held_costs_its_share_of_a_look_at_each_step():
+    both = predict.highest(predict.exact("curvature_b"), predict.secant(same_batch=True))
+    rare = predict.held(both, every=4)
+    assert (rare.second_derivatives, rare.gradients, rare.copies) == (0.25, 0.25, 2)
+
+
+def test_a_controller_acts_once_on_each_look():
+    """Every look alarms at twice the margin: v is raised by 4 then, and not until the next."""
+    predictor = predict.held(steady(2.0, 2.0), every=3)
+    tx = control.guarded(
+        optax.adam(0.1, b2=0.9), control.raise_all(margin=1.0), predictor, learning_rate=0.1, b2=0.9
+    )
+    grads, params = jnp.array([1.0, -2.0]), jnp.zeros(2)
+    state, expected = tx.init(params), np.zeros(2)
+    with jax.numpy_dtype_promotion("standard"):
+        update = jax.jit(tx.update)
+        for step in range(5):
+            _, state = update(grads, state, params)
+            expected = 0.9 * expected + 0.1 * np.square(grads)
+            expected = 4 * expected if step % 3 == 0 else expected
+            np.testing.assert_allclose(
+                adam.adam_state(state.optimizer).nu, expected, rtol=1e-5, err_msg=str(step)
+            )
+    assert int(state.corrected) == 2
 
 
 def test_what_cannot_be_predicted_with_is_refused():
@@ -325,6 +379,8 @@ def test_what_cannot_be_predicted_with_is_refused():
         predict.probe({"free": predict.secant()}, every=5)
     with pytest.raises(ValueError, match="every must be at least 1, got 0"):
         predict.held(predict.reversal(), 0)
+    with pytest.raises(ValueError, match="between must be one of nothing, last; got 'zero'"):
+        predict.held(predict.reversal(), 2, between="zero")
     with pytest.raises(ValueError, match="start must be at least 1, got 0"):
         predict.above_average(start=0)
     with pytest.raises(ValueError, match="predictors must not be empty"):

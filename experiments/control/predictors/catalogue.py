@@ -13,10 +13,7 @@ PREDICTORS = {
     "curvature_a": predict.exact("curvature_a"),
     "curvature_b": predict.exact("curvature_b"),
     "curvature_c": predict.exact("curvature_c"),
-    # Skipped steps cost nothing in a loop of one's own.
-    "curvature_b_every_5": predict.held(predict.exact("curvature_b"), EVERY)._replace(
-        second_derivatives=1 / EVERY
-    ),
+    "curvature_b_every_5": predict.held(predict.exact("curvature_b"), EVERY, between="last"),
     "secant_same_batch": predict.secant("norm", same_batch=True),
     "secant_rayleigh": predict.secant("rayleigh"),
     "secant_norm": predict.secant("norm"),
