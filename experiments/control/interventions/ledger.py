@@ -116,6 +116,8 @@ def _rival_claims(found: Found, rivals: list[str]) -> list[Claim]:
             *share_of_tasks_won(found, rivals),
             seeds,
             half,
+            # Of the five trainings that served to choose, three: too few to decide.
+            expected="undetermined",
         ),
     ]
 

@@ -46,12 +46,13 @@ def method(name: str, steps: int) -> Method:
         name: one of the configuration's ``METHODS``; its knob is the run's ``setting``.
         steps: of the training, which a schedule must know.
     """
+    return training.from_optax(optimizer(name, steps))
+
+
+def optimizer(name: str, steps: int) -> Callable[[Hyper], optax.GradientTransformation]:
+    """The same as an optax transformation of a run's hyper-parameters."""
     build = _scheduled(steps) if name == "schedule" else _BUILD[name]
-
-    def transformation(hyper: Hyper) -> optax.GradientTransformation:
-        return build(adam.from_hyper(hyper), hyper["setting"])
-
-    return training.from_optax(transformation)
+    return lambda hyper: build(adam.from_hyper(hyper), hyper["setting"])
 
 
 def _guard(response: Callable[[Scalar], Response], predictor: Predictor) -> Build:
