@@ -36,6 +36,7 @@ from phenodl.spikes.predict import (
     Predictor,
     above_average,
     before_the_first_step,
+    difference,
     highest,
     secant,
 )
@@ -182,12 +183,7 @@ def raise_coordinates(margin: Scalar = 0.5, most: float = 10.0) -> Response:
 
     def correct(excess: Array, moments: Moments, seen: Observation) -> Correction:
         now = seen.now
-        change = jax.tree.map(
-            lambda d, new, old: jnp.where(d > 0, new - old, 0),
-            now.diagonal,
-            now.grads,
-            seen.last.grads,
-        )
+        change = difference(now.grads, seen.last.grads, now.diagonal)
         shares = jax.tree.map(lambda d, y: (d * y) * y, now.diagonal, change)
         taking_part = jax.tree.map(lambda d: (d > 0).astype(d.dtype), now.diagonal)
         mean = jnp.asarray(optax.tree.sum(shares)) / jnp.asarray(optax.tree.sum(taking_part))
