@@ -26,7 +26,6 @@ import optax
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
 
-from phenodl.curvature.products import require_scalar
 from phenodl.optim import adam
 from phenodl.optim.adam import Adam, LearningRate, Scalar
 from phenodl.protocol import LossFn, Params
@@ -384,7 +383,6 @@ def guarded(
         if value is not None:
             extra["value"] = value
         if value_fn is not None:
-            require_scalar(value_fn, params)
             extra["value_fn"] = value_fn
         grads, before = updates, state.optimizer
         updates, after = inside.update(grads, before, params, **extra)

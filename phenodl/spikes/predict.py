@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from phenodl.curvature.products import normalised
+from phenodl.curvature.products import normalised, require_scalar
 from phenodl.microbatch import BatchLoss, micro_batches
 from phenodl.optim import adam
 from phenodl.protocol import LossFn, Params, Probe, View
@@ -516,6 +516,7 @@ def _nothing(params: Params) -> tuple[()]:
 def _function(seen: Observation) -> LossFn:
     if seen.function is None:
         raise ValueError("this predictor differentiates the loss: it must be given as a function")
+    require_scalar(seen.function, seen.params)
     return seen.function
 
 

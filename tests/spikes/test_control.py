@@ -239,5 +239,8 @@ def test_what_cannot_be_guarded_is_refused():
         guarded(optax.adam(0.1, b2=0.0), learning_rate=0.1, b2=0.0)
     with pytest.raises(ValueError, match=r"all float32 or all float64 .*; got bfloat16"):
         guarded(optax.adam(0.1), learning_rate=0.1).init(params.astype(jnp.bfloat16))
-    with pytest.raises(ValueError, match="loss must return one number alone; it returns a tuple"):
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        pytest.raises(ValueError, match="loss must return one number alone; it returns a tuple"),
+    ):
         tx.update(params, tx.init(params), params, value_fn=lambda x: (x.sum(), x))
