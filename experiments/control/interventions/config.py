@@ -92,7 +92,7 @@ class Config:
     tasks: tuple[str, ...] = (SINE, FREQUENT, DEEP)
     """Trainings: sine, frequent, deep and digits on the full batch, sequence and language on
     mini-batches."""
-    methods: tuple[str, ...] = (ADAM, OURS, "clip_global", "smaller_rate")
+    methods: tuple[str, ...] = (ADAM, OURS, "smaller_rate")
     """Controllers and rivals; adam is what all are held against."""
     minibatch_methods: tuple[str, ...] = METHODS
     """Those of them that are run on mini-batches as well, where a run takes half a minute."""

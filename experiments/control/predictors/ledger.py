@@ -40,9 +40,9 @@ KNOWN: Mapping[str, Verdict] = dict.fromkeys(
     ),
     "undetermined",
 )
-"""The claims, by the ends of their ids, that these seeds do not decide. On the sequences A foretells
-by its height, and seldom reaches 2/η before a spike; on the language the noise of the batches drives
-the stretch above its threshold, and the gradient norm alone is the better free signal."""
+"""The claims, by the ends of their ids, that these seeds do not decide. On sequences A foretells
+by its height and seldom reaches 2/η; on the language the noise of the batches lifts the stretch
+above its threshold, and the gradient norm alone is the better free signal."""
 
 
 def claims(free: str, task: str, scored: Scored) -> list[Claim]:
