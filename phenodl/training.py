@@ -17,8 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 from jaxtyping import Bool, Float, Int, PyTree
 
 from phenodl.compiler import QUICKLY
@@ -31,7 +29,20 @@ from phenodl.engine.blocks import (
     fresh_group,
     measure_block,
 )
-from phenodl.engine.packing import gather, order, pack, plain, select, split, unpack
+from phenodl.engine.packing import (
+    everywhere,
+    gather,
+    order,
+    own_share,
+    pack,
+    place,
+    plain,
+    processes,
+    select,
+    split,
+    total,
+    unpack,
+)
 from phenodl.engine.step import CONVERGED, DIVERGED, RUNNING, Program, TrainState
 from phenodl.protocol import (
     Data,
@@ -68,19 +79,26 @@ _WORTH_PACKING = 0.9  # share of the blocks that suffice for the runs that still
 class Chunk(NamedTuple):
     """What training hands over at the border of a chunk.
 
+    Where several processes train on one mesh, each gets a chunk with the runs on its own devices.
+
     Attributes:
         axes: of the sweep, name to coordinates.
         id: of the runs that took part, in the order of the rows below.
+        runs: how many took part in all processes; ``len(id)`` where there is one.
+        running: how many of all runs go on.
         first_step: of this chunk. last_step: its end, exclusive. total_steps: where training ends.
         records: per probe, the measured steps and the values by name: (runs, steps, ...).
         status: of each run at the end; stopped_at: the step at which it ended, or -1.
         loss: of each run at the last step.
         seconds: that the steps took.
-        state: ``state()`` gathers the whole state of *all* runs, finished ones included, by id.
+        state: ``state()`` gathers the whole state of *all* runs of this process, finished ones
+            included, by id.
     """
 
     axes: dict[str, np.ndarray]
     id: Int[np.ndarray, " run"]
+    runs: int
+    running: int
     first_step: int
     last_step: int
     total_steps: int
@@ -159,9 +177,13 @@ def train(
         chunk: steps between two borders; rounded up to a multiple of every cadence. By default
             about a tenth of the steps, less where the records would not fit ``layout.memory``.
         layout: how runs lie in memory; part of a result's identity.
-        devices: to spread the blocks over; all local ones by default.
+        devices: to spread the blocks over; all local ones by default. With ``jax.devices()`` after
+            ``jax.distributed.initialize`` all processes train together on one mesh: each of them
+            calls this with the same arguments and gets the chunks of its own runs. They meet at
+            the borders of chunks alone.
         start: a state to go on from (``chunk.state()``), in place of fresh parameters. Its runs
-            need not be all of ``runs``; hyper-parameters and data are taken from it.
+            need not be all of ``runs``; hyper-parameters and data are taken from it. Several
+            processes give the same whole state.
 
     Returns:
         An iterator over chunks that trains as it is drawn from. A run whose loss is NaN or infinite
@@ -171,7 +193,7 @@ def train(
     Raises:
         ValueError: ``steps``, ``chunk`` or a cadence is not positive; two probes record the same
             name; ``start`` belongs to another method or other probes, or holds runs that stand at
-            different steps.
+            different steps; ``devices`` are those of some of the processes.
     """
     numbers = {"steps": steps, "chunk": chunk, "width": layout.width, "blocks": layout.blocks}
     for name, number in numbers.items():
@@ -186,9 +208,11 @@ def train(
     cadence = math.lcm(*cadences)
     key_impl = jax.random.key_impl(runs.key)
     mesh = device_mesh(devices)
+    if len(processes(mesh)) not in (1, jax.process_count()):
+        raise ValueError("devices must be those of this process, or of all processes")
     static = (method, tuple(probes), tuple(transforms), stop, key_impl, layout, mesh)
     program = Program(*problem[:3], *static)
-    shared = jax.device_put(dict(problem.data), NamedSharding(mesh, P()))
+    shared = place(dict(problem.data), mesh)
     rows = plain(runs)
     footprint = measure_block(program, shared, rows, cadence)
     length = _chunk_length(steps, cadence, chunk, layout.memory // (footprint.records or 1))
@@ -204,7 +228,7 @@ def train(
     else:
         _require_fit(start, jax.eval_shape(functools.partial(fresh_block, program), rows, shared))
         ended, running = split(jax.tree.map(np.asarray, start))
-        finished = (ended,)
+        finished = (own_share(mesh, ended),)
         begin = _common_step(running, otherwise=steps)
         groups = pack(program, running)
 
@@ -237,9 +261,13 @@ def _chunks(
         by_id = order(ends[0])
         ids, status, stopped_at, loss = select(ends, by_id)
         values = select(unpack([records for _, records in outputs]), by_id)
+        going_on = int(np.count_nonzero(status == RUNNING))
+        took_part, running = total(program.mesh, len(ids), going_on)
         yield Chunk(
             axes=axes,
             id=ids,
+            runs=took_part,
+            running=running,
             first_step=begin,
             last_step=begin + span.count,
             total_steps=steps,
@@ -250,14 +278,15 @@ def _chunks(
             seconds=time.perf_counter() - clock,
             state=functools.partial(gather, finished, groups),
         )
-        running = np.count_nonzero(status == RUNNING)
         if running == 0:
             return
-        needed, held = (math.ceil(count / layout.width) for count in (running, len(ids)))
+        needed, held = (math.ceil(count / layout.width) for count in (running, took_part))
         if needed <= _WORTH_PACKING * held:
             ended, rest = split(gather((), groups))
             finished = (*finished, ended)
             with precision():
+                if len(processes(program.mesh)) > 1:
+                    _, rest = split(gather((), everywhere(groups)))
                 groups = pack(program, rest)
 
 

@@ -1,4 +1,8 @@
-"""Rows of runs in and out of the groups of blocks that the compiled program moves."""
+"""Rows of runs in and out of the groups of blocks that the compiled program moves.
+
+Where several processes train on one mesh, each of them fills the shards of its own devices and
+takes the rows of its own runs out of them.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +10,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Int, PyTree
 
@@ -25,7 +30,6 @@ def pack(program: Program, rows: Any) -> list[Any]:
     devices, blocks, width = program.mesh.size, program.layout.blocks or 1, program.layout.width
     count = math.ceil(len(rows.id) / (devices * blocks * width))
     padding = count * devices * blocks * width - len(rows.id)
-    sharding = NamedSharding(program.mesh, P("device"))
 
     def split(leaf: np.ndarray) -> np.ndarray:
         # Neighbouring blocks go to different devices: a few runs keep all of them busy.
@@ -39,20 +43,66 @@ def pack(program: Program, rows: Any) -> list[Any]:
     padded.id[len(rows.id) :] = -1
     groups = jax.tree.map(split, padded)
     return [
-        jax.device_put(jax.tree.map(lambda leaf, number=number: leaf[number], groups), sharding)
+        place(
+            jax.tree.map(lambda leaf, number=number: leaf[number], groups), program.mesh, "device"
+        )
         for number in range(count)
     ]
 
 
+def place(tree: PyTree, mesh: Mesh, *spec: str) -> PyTree:
+    """Arrays that every process holds whole, as global ones; each process copies its own shards."""
+    sharding = NamedSharding(mesh, P(*spec))
+    if len(processes(mesh)) == 1:
+        return jax.device_put(tree, sharding)
+
+    def distribute(leaf: Any) -> Array:
+        whole = np.asarray(leaf)
+        return jax.make_array_from_callback(whole.shape, sharding, whole.__getitem__)
+
+    return jax.tree.map(distribute, tree)
+
+
+def processes(mesh: Mesh) -> list[int]:
+    """The processes whose devices are in the mesh."""
+    return sorted({device.process_index for device in mesh.devices.flat})
+
+
+def own_share(mesh: Mesh, rows: PyTree) -> PyTree:
+    """The rows that this process keeps of what all processes of the mesh hold."""
+    all_of_them = processes(mesh)
+    own = slice(all_of_them.index(jax.process_index()), None, len(all_of_them))
+    return jax.tree.map(lambda leaf: leaf[own], rows)
+
+
+def total(mesh: Mesh, *counts: int) -> list[int]:
+    """Counts of one process each, summed over the processes of the mesh."""
+    if len(processes(mesh)) == 1:
+        return list(counts)
+    return multihost_utils.process_allgather(np.array(counts)).sum(axis=0).tolist()
+
+
+def everywhere(groups: Sequence[PyTree]) -> list[PyTree]:
+    """Groups of blocks with the shards of all processes, in the memory of each."""
+    return [multihost_utils.process_allgather(group, tiled=True) for group in groups]
+
+
 def unpack(groups: Sequence[PyTree]) -> PyTree:
-    """From groups of blocks to rows, padding included."""
+    """From groups of blocks to rows, padding included: those on the devices of this process."""
     return jax.tree.map(lambda *leaves: _join([_rows(leaf) for leaf in leaves]), *groups)
 
 
 def _rows(leaf: Array) -> np.ndarray:
     """The rows of one group in one array, on a CPU without a copy if there is one device."""
-    blocks = np.asarray(leaf).swapaxes(0, 1)
+    blocks = _local(leaf).swapaxes(0, 1)
     return blocks.reshape(-1, *blocks.shape[3:])
+
+
+def _local(leaf: Array) -> np.ndarray:
+    if getattr(leaf, "is_fully_addressable", True):
+        return np.asarray(leaf)
+    shards = sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start)
+    return np.concatenate([shard.data for shard in shards])
 
 
 def _join(rows: Sequence[np.ndarray]) -> np.ndarray:
@@ -71,7 +121,7 @@ def order(ids: Int[np.ndarray, " row"]) -> Int[np.ndarray, " run"]:
 
 
 def gather(finished: Sequence[TrainState], groups: Sequence[TrainState]) -> TrainState:
-    """The whole state of all runs, in the order of their ids.
+    """The whole state of the runs that this process holds, in the order of their ids.
 
     It goes from array to array, so that a large model is never copied as a whole but once.
     """
