@@ -4,8 +4,9 @@ import io
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from experiments import arguments, commands, parsing
+from experiments import arguments, cluster, commands, parsing
 from experiments.errors import UserError
 from experiments.experiment import discover
 
@@ -14,6 +15,7 @@ _HANDLERS = {
     arguments.Run: commands.run,
     arguments.Reproduce: commands.reproduce,
     arguments.Resume: commands.resume,
+    arguments.Merge: commands.merge,
     arguments.Report: commands.report,
     arguments.Analyze: commands.analyze,
     arguments.Compare: commands.compare,
@@ -42,10 +44,15 @@ def main(argv: Sequence[str] | None = None, package: str = "experiments") -> int
         return 130
 
 
-if __name__ == "__main__":
+def program(package: str = "experiments") -> NoReturn:
+    """The life of a process of the command line, to its exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     # What a scheduler sends before it kills ends a run as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(main())
+    cluster.leave(main(package=package))
+
+
+if __name__ == "__main__":
+    program()

@@ -16,6 +16,24 @@ Switch = FlagCreatePairsOff[bool]
 
 
 @dataclass(frozen=True)
+class Machines:
+    """What a training runs on; its results are the same on any devices of one kind."""
+
+    devices: Literal["all"] | int = "all"
+    """Devices to train on: all, or so many of each process; on a CPU, so many virtual ones."""
+    coordinator: str | None = None
+    """HOST:PORT of the first of several processes that train together, or auto: as jax detects."""
+    num_processes: int | None = None
+    """How many train together."""
+    process_id: int | None = None
+    """Which of them this is, from 0."""
+
+
+LOCAL = Machines()
+"""All devices of this machine, and no other process."""
+
+
+@dataclass(frozen=True)
 class List:
     """Show what there is: name, study, figure of the paper, minutes."""
 
@@ -30,6 +48,8 @@ class Run:
     name: str
     preset: str
     out: Path | None
+    shard: str | None
+    machines: Machines
     config: Any
 
 
@@ -57,6 +77,19 @@ class Resume:
 
     directory: Positional[Directory]
     """Of the run."""
+    retrain: Switch = False
+    """Train again what is lost, or what this version cannot go on from."""
+    machines: Annotated[Machines, arg(name="", help="")] = LOCAL
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Join the shards of a run, and analyze it."""
+
+    out: Positional[Directory]
+    """Where to write."""
+    shards: Positional[tuple[Path, ...]]
+    """Directories of all shards."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +124,8 @@ class Compare:
     """Print JSON."""
 
 
-Command = List | Run | Reproduce | Resume | Report | Analyze | Compare
+Command = List | Run | Reproduce | Resume | Merge | Report | Analyze | Compare
 COMMANDS = {
-    kind.__name__.lower(): kind for kind in (List, Run, Reproduce, Resume, Report, Analyze, Compare)
+    kind.__name__.lower(): kind
+    for kind in (List, Run, Reproduce, Resume, Merge, Report, Analyze, Compare)
 }

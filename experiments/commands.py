@@ -11,6 +11,7 @@ from experiments import arguments, execution, folders, ledger, workers
 from experiments.errors import UserError
 from experiments.experiment import Experiment
 from experiments.run_directory import RunDirectory
+from experiments.shard import Shard
 
 if TYPE_CHECKING:
     from experiments.claims import Claim
@@ -30,16 +31,30 @@ def list_experiments(command: arguments.List, catalogue: Catalogue) -> int:
 def run(command: arguments.Run, catalogue: Catalogue) -> int:
     """Trains and analyzes one experiment in its own directory."""
     experiment = catalogue[command.name]
-    out = command.out or Path("runs") / experiment.name
-    return _complete(RunDirectory.prepare(out, experiment, command.preset, command.config))
+    shard = Shard.parse(command.shard)
+    default = (
+        experiment.name if shard is None else f"{experiment.name}-{shard.number}of{shard.count}"
+    )
+    out = command.out or Path("runs") / default
+    run = RunDirectory.prepare(out, experiment, command.preset, command.config, shard)
+    return _complete(run, command.machines)
 
 
 def resume(command: arguments.Resume, catalogue: Catalogue) -> int:
     """Goes on with a stored run."""
     stored = RunDirectory.open(command.directory, catalogue)
-    return _complete(
-        RunDirectory.prepare(stored.path, stored.experiment, stored.preset, stored.config)
+    run = RunDirectory.prepare(
+        stored.path, stored.experiment, stored.preset, stored.config, stored.shard
     )
+    return _complete(run, command.machines, command.retrain)
+
+
+def merge(command: arguments.Merge, catalogue: Catalogue) -> int:
+    """Joins the shards of a run and analyzes it."""
+    from experiments import merging
+
+    shards = [RunDirectory.open(folder, catalogue) for folder in command.shards]
+    return _complete(merging.merge(command.out, shards))
 
 
 def analyze(command: arguments.Analyze, catalogue: Catalogue) -> int:
@@ -143,20 +158,26 @@ def _complete_all(runs: "Sequence[RunDirectory]", jobs: int) -> dict[str, str]:
     return failures
 
 
-def _complete(run: RunDirectory) -> int:
+def _complete(
+    run: RunDirectory,
+    machines: arguments.Machines = arguments.LOCAL,
+    retrain: bool = False,
+) -> int:
     """Finishes one run and shows its claims."""
     if run.finished:
         _say(f"{run.path} holds this configuration, finished; nothing is trained again")
-        claims = run.claims()
     else:
         try:
-            execution.complete(run, ledger.console(stderr=True))
-            claims = run.claims()
+            if not execution.complete(run, ledger.console(stderr=True), machines, retrain):
+                return 0
         except KeyboardInterrupt:
             if run.exists:
                 _say(f"interrupted; go on with: {arguments.PROGRAM} resume {run.path}")
             raise
-    _show(claims)
+    if run.shard is not None:
+        _say(f"shard {run.shard}: {run.path}   when all are: {arguments.PROGRAM} merge OUT DIR...")
+        return 0
+    _show(run.claims())
     _say(f"results: {run.path}   page: {arguments.PROGRAM} report {run.path}")
     return 0
 

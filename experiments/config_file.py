@@ -23,6 +23,7 @@ class Provenance:
     python: str
     platform: str
     versions: dict
+    processes: int
     devices: tuple[str, ...]
     cores: int
 
@@ -44,6 +45,7 @@ class Stored:
         experiment: its name.
         preset: its name.
         x64: whether it computes in double precision.
+        shard: ``"2/8"`` where it trains the second of eight shares of the runs, None for all.
         config: the configuration.
         provenance: of the session that began the run.
         resumed: of the sessions that went on with it.
@@ -54,6 +56,7 @@ class Stored:
     experiment: str
     preset: str
     x64: bool
+    shard: str | None
     config: dict
     provenance: Provenance
     resumed: tuple[Provenance, ...]

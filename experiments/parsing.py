@@ -20,8 +20,10 @@ from tyro.conf import arg, subcommand
 
 from experiments.arguments import (
     COMMANDS,
+    LOCAL,
     PROGRAM,
     Command,
+    Machines,
     OptionalDirectory,
     OptionalFile,
     Run,
@@ -98,7 +100,9 @@ def _run_arguments(experiment: Experiment, preset: str) -> Any:
 
     def command(chosen: Any) -> Run:
         config = _with_file(chosen.config, chosen.file) if takes_file else chosen.config
-        return Run(experiment.name, chosen.preset, chosen.out, config)
+        return Run(
+            experiment.name, chosen.preset, chosen.out, chosen.shard, chosen.machines, config
+        )
 
     kind = dataclasses.make_dataclass(
         experiment.name,
@@ -117,6 +121,15 @@ def _run_arguments(experiment: Experiment, preset: str) -> Any:
                 ],
                 None,
             ),
+            (
+                "shard",
+                Annotated[
+                    str | None,
+                    arg(metavar="I/N", help="Train the I-th of N shares of the runs; then merge."),
+                ],
+                None,
+            ),
+            ("machines", Annotated[Machines, arg(name="", help="")], LOCAL),
             ("config", Annotated[type(default), arg(name="", help="")], default),
         ],
         namespace={"command": property(command)},
@@ -168,9 +181,10 @@ def _unexpected(word: str, parsed: Any) -> str:
         return f"unexpected argument {word!r}"
     if isinstance(parsed, _RunChoice):
         chosen = parsed.experiment
-        known = ["preset", "out", *flatten(encode(chosen.config))]
+        nested = flatten(encode(chosen.machines)) | flatten(encode(chosen.config))
+        known = ["preset", "out", "shard", *nested]
     else:
-        known = [field.name for field in dataclasses.fields(parsed)]
+        known = [name.removeprefix("machines.") for name in flatten(encode(parsed))]
     flag = word.partition("=")[0]
     return f"unknown flag {flag}{nearest(flag, [f'--{name}' for name in known])}"
 

@@ -35,19 +35,22 @@ def origin(stored: Mapping[str, Any], training: str) -> dict[str, str]:
 
 
 def leading(folder: Path, stored: Mapping[str, Any], training: str) -> list[xr.Dataset]:
-    """The parts of a training that follow one another from its first step on.
+    """The parts of a training that follow one another from its first step on, one per chunk.
 
     Raises:
         UserError: a part, be it one of these or a later one, is damaged or comes from elsewhere.
     """
+    expected = origin(stored, training)
+    paths = results.part_paths(folder, training)
     found: list[xr.Dataset] = []
-    unbroken = True
-    for path in results.part_paths(folder, training):
-        part = _read(path, origin(stored, training))
+    for chunk in results.by_step(_read(path, expected) for path in paths):
         reached = found[-1].attrs["last_step"] if found else 0
-        unbroken = unbroken and part.attrs["first_step"] == reached
-        if unbroken:
-            found.append(part)
+        if chunk[0].attrs["first_step"] != reached or results.missing(chunk) > 0:
+            break
+        try:
+            found.append(results.join(chunk))
+        except results.ResultError as error:
+            raise UserError(f"{error}; {remedy(Path(chunk[0].encoding['source']))}") from error
     return found
 
 
@@ -58,7 +61,9 @@ def complete(leading_parts: list[xr.Dataset]) -> bool:
 
 def first_step(path: Path) -> int:
     """The step at which a part begins, by the name of its file."""
-    return int(path.stem.rpartition("-")[2])
+    name = results.PartName.parse(path.name)
+    assert name is not None
+    return name.first_step
 
 
 def unknown(folder: Path, trainings: list[str]) -> list[Path]:
@@ -69,7 +74,7 @@ def unknown(folder: Path, trainings: list[str]) -> list[Path]:
 
 def remedy(path: Path) -> str:
     """What to do about a part that should not be there."""
-    return f"remove it and run: python -m experiments resume {path.parent}"
+    return f"remove it and run: python -m experiments resume {path.parent} --retrain"
 
 
 def _read(path: Path, expected: Mapping[str, str]) -> xr.Dataset:

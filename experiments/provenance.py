@@ -6,6 +6,7 @@ import os
 import platform
 import shlex
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,22 @@ from experiments.serialization import encode, flatten
 _PACKAGES = ("phenodl", "jax", "jaxlib", "optax", "flax", "numpy", "scipy", "xarray")
 
 
-def provenance(experiment: Experiment, preset: str, config: Any) -> dict[str, Any]:
+def provenance(
+    experiment: Experiment, preset: str, config: Any, shard: str | None = None
+) -> dict[str, Any]:
     """What ``config.json`` says on the origin of a run. Starts the jax backend."""
     import jax
 
-    devices = jax.local_devices()
+    kinds = Counter(f"{device.platform} {device.device_kind}" for device in jax.devices())
     return {
-        "command": command(experiment, preset, config),
+        "command": command(experiment, preset, config, shard),
         "date": now(),
         "git_commit": git_commit(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "versions": versions(),
-        "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in devices],
+        "processes": jax.process_count(),
+        "devices": [f"{count} x {kind}" for kind, count in kinds.items()],
         "cores": cores(),
     }
 
@@ -69,10 +73,11 @@ def git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def command(experiment: Experiment, preset: str, config: Any) -> str:
+def command(experiment: Experiment, preset: str, config: Any, shard: str | None = None) -> str:
     """The shortest command that runs this configuration again."""
     default = flatten(encode(experiment.presets[preset]))
     words = ["python", "-m", "experiments", "run", experiment.name, "--preset", preset]
+    words += [] if shard is None else ["--shard", shard]
     for flag, value in flatten(encode(config)).items():
         if value != default[flag]:
             words += _words(flag, value)

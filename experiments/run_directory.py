@@ -17,6 +17,7 @@ from experiments.errors import UserError
 from experiments.experiment import Analysis, Experiment
 from experiments.provenance import differences, now, provenance
 from experiments.serialization import decode, encode
+from experiments.shard import Shard
 
 if TYPE_CHECKING:
     import xarray
@@ -33,12 +34,14 @@ class RunDirectory:
         experiment: that runs here.
         preset: its name.
         config: the configuration, the preset's or with changes.
+        shard: which share of the runs is trained here, None for all.
     """
 
     path: Path
     experiment: Experiment
     preset: str
     config: Any
+    shard: Shard | None = None
 
     @classmethod
     def open(cls, path: Path, catalogue: Mapping[str, Experiment]) -> "RunDirectory":
@@ -57,11 +60,16 @@ class RunDirectory:
             raise UserError(
                 f"{path}/config.json: {experiment.name} takes another configuration now ({error})"
             ) from error
-        return cls(path, experiment, stored["preset"], config)
+        return cls(path, experiment, stored["preset"], config, Shard.parse(stored["shard"]))
 
     @classmethod
     def prepare(
-        cls, path: Path, experiment: Experiment, preset: str, config: Any
+        cls,
+        path: Path,
+        experiment: Experiment,
+        preset: str,
+        config: Any,
+        shard: Shard | None = None,
     ) -> "RunDirectory":
         """The place for a run, new or begun before with the same configuration; writes nothing.
 
@@ -70,7 +78,11 @@ class RunDirectory:
         """
         if folders.holds_run(path):
             stored = config_file.read(path)
-            here = {"experiment": experiment.name, "config": encode(config)}
+            here = {
+                "experiment": experiment.name,
+                "shard": None if shard is None else str(shard),
+                "config": encode(config),
+            }
             there = {name: stored[name] for name in here}
             if here != there:
                 raise UserError(
@@ -80,7 +92,7 @@ class RunDirectory:
         elif folders.holds_anything(path):
             raise UserError(f"{path} holds other files and no run; choose another --out")
         files.require_writable(path)
-        return cls(path, experiment, preset, config)
+        return cls(path, experiment, preset, config, shard)
 
     @property
     def stored(self) -> dict[str, Any]:
@@ -108,16 +120,18 @@ class RunDirectory:
 
     @property
     def finished(self) -> bool:
-        """Whether the results are whole and the claims are stored.
+        """Whether the results are whole and, unless it is a shard, the claims are stored.
 
         Raises:
             UserError: a file is damaged or comes from elsewhere.
         """
-        return self.whole and (self.path / "claims.json").exists()
+        analyzed = self.shard is not None or (self.path / "claims.json").exists()
+        return analyzed and self.whole
 
     def create(self) -> None:
         """Writes ``config.json``, or notes in it that the run is being resumed."""
-        origin = provenance(self.experiment, self.preset, self.config)
+        shard = None if self.shard is None else str(self.shard)
+        origin = provenance(self.experiment, self.preset, self.config, shard)
         if self.exists:
             stored = self.stored
             self._note(resumed=[*stored["resumed"], origin])
@@ -128,6 +142,7 @@ class RunDirectory:
                 "experiment": self.experiment.name,
                 "preset": self.preset,
                 "x64": self.experiment.x64,
+                "shard": shard,
                 "config": encode(self.config),
                 "provenance": origin,
                 "resumed": [],
@@ -244,11 +259,17 @@ class RunDirectory:
             UserError: training has not ended, or a file is missing, damaged or from elsewhere.
         """
         advice = f"python -m experiments resume {self.path}"
+        if self.shard is not None:
+            raise UserError(
+                f"{self.path} holds shard {self.shard} of a run; join all of them first:"
+                " python -m experiments merge OUT DIR..."
+            )
         if not self.trained:
             raise UserError(f"{self.path} is not finished: {advice}")
         found = self._parts()
         if lacking := _incomplete(found):
-            raise UserError(f"{self.path} has lost results of {', '.join(lacking)}: {advice}")
+            lost = ", ".join(lacking)
+            raise UserError(f"{self.path} has lost results of {lost}: {advice} --retrain")
         return found
 
 
@@ -260,8 +281,9 @@ def _incomplete(found: "Mapping[str, list[xarray.Dataset]]") -> list[str]:
 
 
 def _describe(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    if there["experiment"] != here["experiment"]:
-        return f"{there['experiment']}, not {here['experiment']}"
+    for name in ("experiment", "shard"):
+        if there[name] != here[name]:
+            return f"{name}: {there[name]} there, {here[name]} here"
     pairs = differences(there["config"], here["config"]).items()
     shown = [f"{flag}: {old} there, {new} here" for flag, (old, new) in pairs]
     more = [f"{len(shown) - 3} more"] if len(shown) > 3 else []

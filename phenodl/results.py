@@ -1,6 +1,7 @@
 """Results: labelled parts, one per chunk, and the one dataset they make together.
 
-On disk a part is rows of runs, for what a chunk holds may be any subset of them. In memory the runs
+On disk a part is rows of runs, for what a chunk holds may be any subset of them; where several
+processes train together, each writes a part with its own. In memory the runs
 are unfolded into the axes of the sweep: `load` and `collect` give an :class:`xarray.Dataset` with
 one dimension per axis, and ``step`` (``step_10`` for a probe that measures at every tenth step,
 ``step_chunk`` for one that reports once per chunk, none for one that reports at the end). What was
@@ -9,9 +10,10 @@ never measured is NaN.
 
 import itertools
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -47,6 +49,7 @@ def from_chunk(chunk: Chunk) -> xr.Dataset:
     axes = {name: values.tolist() for name, values in chunk.axes.items()}
     attributes = {
         _AXES: json.dumps(axes),
+        "runs": chunk.runs,
         "first_step": chunk.first_step,
         "last_step": chunk.last_step,
         "total_steps": chunk.total_steps,
@@ -75,13 +78,15 @@ def collect(chunks: Iterable[Chunk]) -> xr.Dataset:
 
 
 def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Joins parts, in the order of their steps, and unfolds the runs into the sweep's axes.
+    """Joins parts, whatever their order, and unfolds the runs into the sweep's axes.
 
     A run that took part in none of them (one that had ended before) has status -1.
 
     Raises:
-        ResultError: the parts do not follow one another, or come of different sweeps or probes.
+        ResultError: the parts do not follow one another, or come of different sweeps or probes; or
+            runs that took part are missing, or there twice.
     """
+    parts = [join(group) for group in by_step(parts)]
     _require_sequence(parts)
     axes = {name: np.asarray(values) for name, values in json.loads(parts[0].attrs[_AXES]).items()}
     shape = tuple(len(values) for values in axes.values())
@@ -99,6 +104,46 @@ def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
             values = _last_known(pieces, runs)
         merged[str(name)] = ((*axes, *dimensions), values.reshape((*shape, *values.shape[1:])))
     return merged
+
+
+def by_step(parts: Iterable[xr.Dataset]) -> list[list[xr.Dataset]]:
+    """The parts of each chunk of steps, in the order of the steps."""
+    groups: dict[int, list[xr.Dataset]] = {}
+    for part in parts:
+        groups.setdefault(int(part.attrs["first_step"]), []).append(part)
+    return [groups[step] for step in sorted(groups)]
+
+
+def missing(parts: Sequence[xr.Dataset]) -> int:
+    """How many of the runs that took part in a chunk none of its parts holds."""
+    held = sum(part.sizes["run"] for part in parts)
+    return int(parts[0].attrs.get("runs", held)) - held
+
+
+def join(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """The parts of one chunk, written by several processes, as one.
+
+    Raises:
+        ResultError: they hold a run twice, or not all that took part.
+    """
+    if lacking := missing(parts):
+        first = parts[0].attrs["first_step"]
+        amount = f"{lacking} runs are missing" if lacking > 0 else f"{-lacking} runs too many"
+        raise ResultError(f"{_source(parts[0])}: of the chunk from step {first} {amount}")
+    if len(parts) == 1:
+        return parts[0]
+    joined = xr.concat(
+        parts,
+        dim="run",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="override",
+        combine_attrs="override",
+    ).sortby("run")
+    if (np.diff(joined["run"]) == 0).any():
+        raise ResultError(f"{_source(parts[0])}: holds runs that another part holds as well")
+    return joined
 
 
 def final(variable: xr.DataArray, dimension: str = "step_chunk") -> xr.DataArray:
@@ -134,9 +179,45 @@ def read_part(path: Path) -> xr.Dataset:
     return part
 
 
-def part_paths(run_dir: Path, name: str = "*") -> list[Path]:
+class PartName(NamedTuple):
+    """What the name of a part's file says.
+
+    Attributes:
+        training: its name.
+        first_step: of the chunk.
+        process: that wrote it, 0 for the first or only one.
+    """
+
+    training: str
+    first_step: int
+    process: int = 0
+
+    def __str__(self) -> str:
+        process = f".{self.process}" if self.process else ""
+        return f"part-{self.training}-{self.first_step:09d}{process}.nc"
+
+    @classmethod
+    def parse(cls, name: str) -> "PartName | None":
+        """None if it is no part's.
+
+        Example:
+            >>> PartName.parse("part-adam-000000100.3.nc")
+            PartName(training='adam', first_step=100, process=3)
+        """
+        found = re.fullmatch(r"part-(.+)-(\d+)(?:\.(\d+))?\.nc", name)
+        return cls(found[1], int(found[2]), int(found[3] or 0)) if found else None
+
+
+def part_path(run_dir: Path, training: str, first_step: int, process: int = 0) -> Path:
+    """Where a process writes its part of a chunk."""
+    return run_dir / str(PartName(training, first_step, process))
+
+
+def part_paths(run_dir: Path, training: str | None = None) -> list[Path]:
     """The parts of one training (or of all) in a run directory, in the order of their steps."""
-    return sorted(run_dir.glob(f"part-{name}-[0-9]*.nc"))
+    named = [(PartName.parse(path.name), path) for path in run_dir.glob("part-*.nc")]
+    ours = [(name, path) for name, path in named if name and training in (None, name.training)]
+    return [path for _, path in sorted(ours)]
 
 
 def load(run_dir: str | Path, name: str | None = None) -> xr.Dataset:
@@ -159,15 +240,15 @@ def load(run_dir: str | Path, name: str | None = None) -> xr.Dataset:
 
 def trainings(run_dir: str | Path) -> list[str]:
     """The names of the trainings whose parts are in a run directory."""
-    names = (path.stem.removeprefix("part-") for path in part_paths(Path(run_dir)))
-    return sorted({name.rpartition("-")[0] for name in names})
+    names = [PartName.parse(path.name) for path in part_paths(Path(run_dir))]
+    return sorted({name.training for name in names if name})
 
 
 def _require_sequence(parts: Sequence[xr.Dataset]) -> None:
     if not parts:
         raise ResultError("no results: training had nothing to do")
     for before, part in itertools.pairwise(parts):
-        source = part.encoding.get("source", "a part")
+        source = _source(part)
         if before.attrs["last_step"] != part.attrs["first_step"]:
             raise ResultError(
                 f"{source}: starts at step {part.attrs['first_step']}, but the part before it ends"
@@ -177,6 +258,10 @@ def _require_sequence(parts: Sequence[xr.Dataset]) -> None:
             raise ResultError(
                 f"{source}: comes of another sweep or other probes than its neighbours"
             )
+
+
+def _source(part: xr.Dataset) -> str:
+    return part.encoding.get("source", "a part")
 
 
 def _step_dimension(record: Record) -> str:

@@ -17,7 +17,7 @@ def command_line(folder):
     """A function of words that gives the exit status, with ``folder`` as the current one."""
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(folder)
-        patched.setattr(execution, "prepare_jax", lambda: None)  # the test session's own holds
+        patched.setattr(execution, "prepare_jax", lambda *_: None)  # the test session's own holds
         patched.setattr(workers, "default_count", lambda: 1)
 
         def status_of(*words):

@@ -26,10 +26,10 @@ def part(training, step):
     return RUN / f"part-{training}-{step:09d}.nc"
 
 
-def assert_mended(call, before):
+def assert_mended(call, before, *retrain):
     """Resuming ends with the results that were there, and with claims again."""
     claims = (RUN / "claims.json").read_bytes()
-    status, output, error = call("resume", "run")
+    status, output, error = call("resume", "run", *retrain)
     assert (status, "2 claims" in output) == (0, True)
     for name, expected in before.items():
         xr.testing.assert_identical(phenodl.load(RUN, name), expected)
@@ -40,15 +40,18 @@ def assert_mended(call, before):
 @pytest.mark.parametrize(
     ("lost", "reached"), [([0], 0), ([10], 0), ([30], 30), ([20, 30], 0), ([0, 10, 20, 30], 0)]
 )
-def test_lost_parts_are_noticed_and_trained_again(call, run, lost, reached):
+def test_lost_parts_are_noticed_and_trained_again_if_the_user_says_so(call, run, lost, reached):
     for step in lost:
         part("first", step).unlink()
     before = files(RUN)
     for command in ("analyze", "report"):
         outcome = call(command, "run")
-        assert refused(outcome, "run has lost results of first", "experiments resume run")
+        assert refused(outcome, "run has lost results of first", "resume run --retrain")
+    for words in (["resume", "run"], ["run", "bowls-descent", "--out", "run"]):
+        begin, end = f"step {lost[0]} to", "40 are missing; to train them again:"
+        assert refused(call(*words), f"results of first from {begin}", end, "resume run --retrain")
     assert files(RUN) == before
-    error = assert_mended(call, run)
+    error = assert_mended(call, run, "--retrain")
     assert f"first goes on from step {reached} of its results" in error
     assert "second" not in error
 
@@ -86,10 +89,12 @@ def test_a_part_from_elsewhere_is_named_and_can_be_removed(call, run, spoil):
     path = spoil(call)
     before = files(RUN)
     for command in ("analyze", "report", "resume"):
-        assert refused(call(command, "run"), str(path), "remove it and run:", "resume run")
+        assert refused(
+            call(command, "run"), str(path), "remove it and run:", "resume run --retrain"
+        )
     assert files(RUN) == before
     path.unlink()
-    assert_mended(call, run)
+    assert_mended(call, run, "--retrain")
 
 
 def test_an_unfinished_run_does_not_go_on_over_a_hole(call, run):
@@ -97,7 +102,7 @@ def test_an_unfinished_run_does_not_go_on_over_a_hole(call, run):
     (RUN / "config.json").write_text(json.dumps(stored | {"trained": None}))
     part("first", 30).unlink()
     part("first", 0).unlink()
-    assert "first goes on from step 0 of its results" in assert_mended(call, run)
+    assert "from step 0 of its results" in assert_mended(call, run, "--retrain")
 
 
 @pytest.mark.parametrize(("damaged", "reached"), [((30,), 0), ((), 30)])
@@ -107,14 +112,14 @@ def test_a_damaged_checkpoint_is_left_out(call, run, damaged, reached):
         for path in (RUN / "checkpoints" / "first" / str(step)).rglob("*"):
             if path.is_file():
                 path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    error = assert_mended(call, run)
+    error = assert_mended(call, run, "--retrain")
     assert f"first goes on from step {reached} of its results" in error
     for step in damaged:
         assert str(RUN / "checkpoints" / "first" / str(step)) in error
 
 
 def test_two_processes_do_not_share_a_run(call, run):
-    part("first", 10).unlink()
+    (RUN / "claims.json").rename("claims.json")
     before = files(RUN)
     program = """
 import sys
@@ -136,6 +141,7 @@ with lock.held(Path("run")):
             assert refused(call(*words), "run is in use by another process")
         assert refused(call("run", "bowls-descent", "--out", "run"), "in use by another process")
         assert files(RUN) == before
+    Path("claims.json").rename(RUN / "claims.json")
     assert_mended(call, run)
 
 

@@ -91,7 +91,8 @@ def test_another_configuration_is_refused_by_what_differs(call):
     outcome = call("run", "bowls-descent", "--seeds", "5", "--optimizer.b2", "0.9")
     assert refused(outcome, "seeds: 4 there, 5 here", "optimizer.b2: 0.99 there, 0.9 here", "--out")
     assert refused(
-        call("run", "bowls-broken", "--out", str(RUN)), "bowls-descent, not bowls-broken"
+        call("run", "bowls-broken", "--out", str(RUN)),
+        "experiment: bowls-descent there, bowls-broken here",
     )
     assert files(RUN) == before
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 
-import jax
 import xarray as xr
 
 from experiments.experiment import Analysis
@@ -41,7 +40,7 @@ def train(config: Config, recorder: Recorder) -> None:
         "chunk": math.ceil(config.steps / 4),
         "layout": LAYOUT,
         # A device without a run would hold the state of a padding one.
-        "devices": jax.local_devices()[: config.seeds],
+        "devices": recorder.devices(most=config.seeds),
     }
     measured = measurements(quotients=["curvature_b"], products=0, every=config.every)
     seeds = runs(config, config.seeds)
