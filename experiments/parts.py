@@ -4,8 +4,9 @@ Every part says which configuration of which experiment, and which of its traini
 Results are put together from parts of one origin alone, and only if none is missing.
 """
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +35,25 @@ def origin(stored: Mapping[str, Any], training: str) -> dict[str, str]:
     return {"experiment": stored["experiment"], "training": training, **texts}
 
 
-def leading(folder: Path, stored: Mapping[str, Any], training: str) -> list[xr.Dataset]:
+def leading(folder: Path, stored: Mapping[str, Any], training: str) -> Iterator[xr.Dataset]:
     """The parts of a training that follow one another from its first step on, one per chunk.
 
     Raises:
         UserError: a part, be it one of these or a later one, is damaged or comes from elsewhere.
     """
     expected = origin(stored, training)
-    paths = results.part_paths(folder, training)
-    found: list[xr.Dataset] = []
-    for chunk in results.by_step(_read(path, expected) for path in paths):
-        reached = found[-1].attrs["last_step"] if found else 0
+    reached: int | None = 0
+    for _, paths in itertools.groupby(results.part_paths(folder, training), first_step):
+        chunk = [_read(path, expected) for path in paths]
         if chunk[0].attrs["first_step"] != reached or results.missing(chunk) > 0:
-            break
+            reached = None
+            continue
         try:
-            found.append(results.join(chunk))
+            part = results.join(chunk)
         except results.ResultError as error:
             raise UserError(f"{error}; {remedy(Path(chunk[0].encoding['source']))}") from error
-    return found
+        reached = part.attrs["last_step"]
+        yield part
 
 
 def complete(leading_parts: list[xr.Dataset]) -> bool:

@@ -99,7 +99,7 @@ class Recorder:
         return self._devices[:most] if cluster.alone() else self._devices
 
     def _leading(self, name: str) -> list[xr.Dataset]:
-        return parts.leading(self._run.path, self._run.stored, name)
+        return list(parts.leading(self._run.path, self._run.stored, name))
 
     def _checkpoints(self, name: str) -> Path:
         return self._run.path / "checkpoints" / name

@@ -250,7 +250,7 @@ class RunDirectory:
         names = stored["trained"]["trainings"]
         for path in parts.unknown(self.path, names):
             raise UserError(f"{path}: belongs to no training of this run; {parts.remedy(path)}")
-        return {name: parts.leading(self.path, stored, name) for name in names}
+        return {name: list(parts.leading(self.path, stored, name)) for name in names}
 
     def _whole_parts(self) -> "dict[str, list[xarray.Dataset]]":
         """All parts of every training.
