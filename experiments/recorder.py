@@ -91,6 +91,8 @@ class Recorder:
             cluster.meet()
             before = [part for part in leading if part.attrs["last_step"] <= reached]
             leading = [*before, *written] if cluster.alone() else self._leading(name)
+        else:  # killed in its last checkpoint, perhaps
+            cluster.lead(lambda: self._discard_after(name, leading[-1].attrs["last_step"]))
         self.trainings.append(name)
         return results.merge(leading) if self._run.shard is None else _withheld(name)
 

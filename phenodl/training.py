@@ -83,7 +83,7 @@ class Chunk(NamedTuple):
 
     Attributes:
         axes: of the sweep, name to coordinates.
-        id: of the runs that took part, in the order of the rows below.
+        id: of the runs that took part (had not ended before), in the order of the rows below.
         runs: how many took part in all processes; ``len(id)`` where there is one.
         running: how many of all runs go on.
         first_step: of this chunk. last_step: its end, exclusive. total_steps: where training ends.
@@ -258,11 +258,13 @@ def _chunks(
             outputs = [advance(program, span, group, shared, np.int32(begin)) for group in groups]
         groups = [group for group, _ in outputs]
         ends = unpack([(group.id, group.status, group.stopped_at, group.loss) for group in groups])
-        by_id = order(ends[0])
-        ids, status, stopped_at, loss = select(ends, by_id)
-        values = select(unpack([records for _, records in outputs]), by_id)
-        going_on = int(np.count_nonzero(status == RUNNING))
-        took_part, running = total(program.mesh, len(ids), going_on)
+        held = order(ends[0])
+        # Runs that had ended before may still be held; what a chunk says does not depend on that.
+        rows = held[~_ended(ends[2][held], begin)]
+        ids, status, stopped_at, loss = select(ends, rows)
+        values = select(unpack([records for _, records in outputs]), rows)
+        counts = (len(held), len(rows), int(np.count_nonzero(status == RUNNING)))
+        in_blocks, took_part, running = total(program.mesh, *counts)
         yield Chunk(
             axes=axes,
             id=ids,
@@ -280,8 +282,8 @@ def _chunks(
         )
         if running == 0:
             return
-        needed, held = (math.ceil(count / layout.width) for count in (running, took_part))
-        if needed <= _WORTH_PACKING * held:
+        needed, in_use = (math.ceil(count / layout.width) for count in (running, in_blocks))
+        if needed <= _WORTH_PACKING * in_use:
             ended, rest = split(gather((), groups))
             finished = (*finished, ended)
             with precision():
@@ -343,6 +345,11 @@ def _common_step(running: TrainState, otherwise: int) -> int:
     return int(steps[0]) if steps.size else otherwise
 
 
+def _ended(stopped_at: Int[np.ndarray, "..."], step: int | np.ndarray) -> Bool[np.ndarray, "..."]:
+    """Whether runs had ended before a step."""
+    return (stopped_at >= 0) & (stopped_at < step)
+
+
 def _records(
     probes: Sequence[Probe],
     rows: Sequence[dict[str, np.ndarray]],
@@ -360,7 +367,7 @@ def _records(
         measured = steps[-1:] if chunk else steps[span.first(probe.every) :: probe.every]
         # A reducer's last value counts while its run took part in any step of the chunk.
         needed = steps[:1] if chunk else measured
-        ended = (stopped_at[:, None] >= 0) & (stopped_at[:, None] < needed)
+        ended = _ended(stopped_at[:, None], needed)
         blanked = {name: _blank(value, ended) for name, value in values.items()}
         return Record(probe.every, probe.emit, measured, blanked)
 
