@@ -1,6 +1,7 @@
 """The command line: ``python -m experiments``."""
 
 import io
+import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -51,7 +52,21 @@ def program(package: str = "experiments") -> NoReturn:
             stream.reconfigure(errors="replace")
     # What a scheduler sends before it kills ends a run as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _quieten_orbax()
     cluster.leave(main(package=package))
+
+
+def _quieten_orbax() -> None:
+    """Where orbax fails, we say so in a line; it has a traceback for each of its open writes."""
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    show = sys.unraisablehook
+
+    def show_others(unraisable: "sys.UnraisableHookArgs") -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            show(unraisable)
+
+    sys.unraisablehook = show_others
 
 
 if __name__ == "__main__":

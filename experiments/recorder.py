@@ -194,7 +194,9 @@ class Recorder:
         return written_parts
 
     def _save(self, name: str, chunk: Chunk) -> None:
-        checkpoint.save(self._checkpoints(name), chunk.last_step, chunk.state())
+        folder = self._checkpoints(name)
+        with files.reported(folder / str(chunk.last_step), "written"):
+            checkpoint.save(folder, chunk.last_step, chunk.state())
 
     def _write(self, name: str, chunk: Chunk, origin: dict[str, str], last: bool) -> xr.Dataset:
         path = results.part_path(self._run.path, name, chunk.first_step, cluster.place())

@@ -24,9 +24,13 @@ def write(path: Path, content: Callable[[Path], object]) -> None:
         'hello'
     """
     temporary = path.with_name(f".{path.name}.tmp")
-    content(temporary)
-    _sync(temporary)
-    temporary.replace(path)
+    try:
+        content(temporary)
+        _sync(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     _sync(path.parent)
 
 

@@ -8,6 +8,8 @@ them. Beside ``STEP`` the file ``STEP.sha256`` has the checksums of its files, i
 """
 
 import hashlib
+import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,7 +72,13 @@ def save(directory: Path, step: int, state: TrainState) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     # Orbax stores no empty arrays, and they need none.
     arrays = {name: leaf for name, leaf in _named(state).items() if _size(leaf)}
-    ocp.save(str(path.absolute()), _of_all_processes(arrays), overwrite=True)
+    try:
+        ocp.save(str(path.absolute()), _of_all_processes(arrays), overwrite=True)
+    except ValueError as error:  # so orbax passes on what the operating system refuses
+        if refused := re.search(r"os_error_code='(\d+)'", str(error)):
+            number = int(refused[1])
+            raise OSError(number, os.strerror(number)) from error
+        raise
     if jax.process_index() == 0:
         digests = _digests(path)
         atomic.write(_checksums(path), lambda file: file.write_text(digests, encoding="utf-8"))

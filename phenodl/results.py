@@ -158,7 +158,9 @@ def write_part(path: Path, part: xr.Dataset) -> None:
     checksums = {
         str(name): {"fletcher32": True} for name, values in part.variables.items() if values.size
     }
-    atomic.write(path, lambda file: part.to_netcdf(file, engine="h5netcdf", encoding=checksums))
+    # In memory, for HDF5 takes a disk that is full badly.
+    content = part.to_netcdf(engine="h5netcdf", encoding=checksums)
+    atomic.write(path, lambda file: file.write_bytes(content))
 
 
 def read_part(path: Path) -> xr.Dataset:
