@@ -2,12 +2,11 @@
 
 import io
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from experiments import arguments, cluster, commands, parsing
+from experiments import arguments, cluster, commands, interrupts, parsing
 from experiments.errors import UserError
 from experiments.experiment import discover
 
@@ -50,8 +49,7 @@ def program(package: str = "experiments") -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    # What a scheduler sends before it kills ends a run as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupts.heed_once()
     _quieten_orbax()
     cluster.leave(main(package=package))
 

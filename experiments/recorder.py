@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 from rich.console import Console
 
-from experiments import cluster, files, parts
+from experiments import cluster, files, interrupts, parts
 from experiments.arguments import PROGRAM
 from experiments.errors import UserError
 from experiments.progress import TrainingProgress
@@ -195,7 +195,7 @@ class Recorder:
 
     def _save(self, name: str, chunk: Chunk) -> None:
         folder = self._checkpoints(name)
-        with files.reported(folder / str(chunk.last_step), "written"):
+        with interrupts.deferred(), files.reported(folder / str(chunk.last_step), "written"):
             checkpoint.save(folder, chunk.last_step, chunk.state())
 
     def _write(self, name: str, chunk: Chunk, origin: dict[str, str], last: bool) -> xr.Dataset:

@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 
 from rich.console import Console
 
-from experiments import execution, ledger
+from experiments import execution, interrupts, ledger
 from experiments.errors import UserError
 from experiments.provenance import cores
 from experiments.run_directory import RunDirectory
@@ -112,13 +112,8 @@ def _hire(processes: list[BaseProcess]) -> Connection:
 
 def _work(pipe: Connection) -> None:
     """The life of a worker: one run after the other until it is told to stop."""
-
-    def stop(signum: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
+    interrupts.heed_once()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, stop)
     # Two bars would write over each other: progress comes in lines.
     console = ledger.console(stderr=True, terminal=False)
     try:

@@ -8,6 +8,8 @@ one dimension per axis, and ``step`` (``step_10`` for a probe that measures at e
 never measured is NaN.
 """
 
+import hashlib
+import io
 import itertools
 import json
 import re
@@ -15,7 +17,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import xarray as xr
 
@@ -154,31 +155,41 @@ def final(variable: xr.DataArray, dimension: str = "step_chunk") -> xr.DataArray
 
 
 def write_part(path: Path, part: xr.Dataset) -> None:
-    """Writes a part with checksums; the file is either whole or not there."""
-    checksums = {
-        str(name): {"fletcher32": True} for name, values in part.variables.items() if values.size
-    }
+    """Writes a part with its checksum; the file is either whole or not there.
+
+    The file is netCDF 4, and behind it the SHA-256 of all of it, which other readers pass over.
+    """
     # In memory, for HDF5 takes a disk that is full badly.
-    content = part.to_netcdf(engine="h5netcdf", encoding=checksums)
-    atomic.write(path, lambda file: file.write_bytes(content))
+    content = bytes(part.to_netcdf(engine="h5netcdf"))
+    atomic.write(path, lambda file: file.write_bytes(content + _checksum(content)))
 
 
 def read_part(path: Path) -> xr.Dataset:
     """Reads one part into memory.
 
     Raises:
-        ResultError: the file is truncated, or is not a part that this library wrote.
+        ResultError: the file is truncated, not what was written, or no part of this library.
     """
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as stored:
-            part = stored.load()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        whole = h5py.is_hdf5(path)
-        reason = str(error).splitlines()[0] if whole else "truncated, or no HDF5 file"
+        stored = path.read_bytes()
+        content, checksum = stored[:-_CHECKSUM_BYTES], stored[-_CHECKSUM_BYTES:]
+        if _checksum(content) != checksum:
+            raise ResultError(f"{path}: damaged, truncated, or no results of phenodl")
+        part = xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
+    except (OSError, KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
         raise ResultError(f"{path}: cannot be read as results ({reason})") from error
     if _AXES not in part.attrs:
         raise ResultError(f"{path}: holds no results of phenodl")
+    part.encoding["source"] = str(path)
     return part
+
+
+_CHECKSUM_BYTES = 32
+
+
+def _checksum(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 class PartName(NamedTuple):

@@ -1,9 +1,13 @@
 """Runs whose files were lost, swapped or spoilt, and runs that two processes want."""
 
+import errno
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from toys.checks import ROOT, files, refused
 
 import phenodl
 from experiments import lock
+from phenodl import atomic, checkpoint
 
 RUN = Path("run")
 
@@ -123,8 +128,10 @@ def test_two_processes_do_not_share_a_run(call, run):
     before = files(RUN)
     program = """
 import sys
+import time
 from pathlib import Path
 from experiments import lock
+from phenodl import atomic, checkpoint
 with lock.held(Path("run")):
     print("held", flush=True)
     sys.stdin.read()
@@ -153,3 +160,119 @@ def test_a_lock_leaves_no_trace_of_a_run_that_never_began(tmp_path):
     with lock.held(file.parent):
         file.write_text("{}")
     assert file.exists()
+
+
+@pytest.mark.parametrize("step", [20, 30])
+def test_a_flipped_bit_in_a_part_is_named(call, run, step):
+    content = bytearray(part("first", step).read_bytes())
+    content[len(content) // 2] ^= 4
+    part("first", step).write_bytes(content)
+    for command in ("analyze", "resume"):
+        damaged = f"{part('first', step)}: damaged"
+        assert refused(call(command, "run"), damaged, "remove it and run:", "run --retrain")
+
+
+def test_a_flipped_bit_in_a_checkpoint_leaves_the_one_before(call, run):
+    part("first", 30).unlink()
+    newest = RUN / "checkpoints" / "first" / "40"
+    shutil.rmtree(newest)
+    newest.with_suffix(".sha256").unlink()
+    path = max((RUN / "checkpoints" / "first" / "30").rglob("d/*"), key=lambda p: p.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    error = assert_mended(call, run)
+    assert "left out: run/checkpoints/first/30: damaged, it differs from 30.sha256" in error
+    assert "first goes on from step 0 of its results" in error
+
+
+def test_a_checkpoint_of_another_program_is_refused(call, run, monkeypatch):
+    """As after an update of the code: the state has other arrays."""
+    part("first", 30).unlink()
+    shutil.rmtree(RUN / "checkpoints" / "first" / "40")
+    before = files(RUN)
+    named = checkpoint._named
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "_named", lambda state: named(state) | {".new": state.loss})
+        outcome = call("resume", "run")
+    assert refused(outcome, "30: .new is missing, this code expects float64[] per run", "--retrain")
+    assert files(RUN) == before
+    assert_mended(call, run)
+
+
+def process(*words, **environment):
+    """The command line in a process of its own."""
+    program = Path(__file__).with_name("toy_process.py")
+    return subprocess.Popen(
+        [sys.executable, str(program), *words],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def complaint(error):
+    """What is said apart from progress."""
+    return [
+        line for line in error.splitlines() if not line.startswith(("bowls-", "first", "second"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("full", "named"),
+    [("part", "part-first-000000020.nc"), ("checkpoint", "checkpoints/first/30")],
+)
+def test_a_full_disk_is_told_in_a_line_and_gone_on_from(call, run, full, named):
+    running = process("run", "bowls-descent", "--out", "new", PHENODL_TOY_FULL=full)
+    _, error = running.communicate(timeout=100)
+    assert running.returncode == 2
+    assert complaint(error) == [f"error: new/{named} cannot be written (File too large)"]
+    assert call("resume", "new")[0] == 0
+    for name, expected in run.items():
+        xr.testing.assert_identical(phenodl.load("new", name), expected)
+    assert not [path for path in Path("new").rglob("*") if "tmp" in path.name]
+
+
+def test_a_disk_that_becomes_read_only_is_told_in_a_line(call, run, monkeypatch):
+    """Root may write anywhere, so the refusal is the system's own error, put in its place."""
+
+    def refuse(path):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic, "_sync", refuse)
+        outcome = call("run", "bowls-descent", "--out", "new")
+    assert refused(outcome, "new/config.json cannot be written (Read-only file system)")
+    assert call("run", "bowls-descent", "--out", "new")[0] == 0
+
+
+def test_a_clock_that_was_set_back_changes_nothing(call, run, monkeypatch):
+    part("first", 30).unlink()
+    now = time.time()
+    for path in RUN.rglob("*"):
+        os.utime(path, (now + 1e6, now + 1e6))
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "time", lambda: now - 1e7)
+        assert "first goes on from step 30" in assert_mended(call, run, "--retrain")
+    assert checkpoint.steps(RUN / "checkpoints" / "first") == [30, 40]
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.03, 0.3])
+def test_ctrl_c_twice_ends_at_once_and_can_be_gone_on_from(call, run, apart):
+    running = process("run", "bowls-descent", "--out", "new", PHENODL_TOY_PAUSE="0.2")
+    while not Path("new", "checkpoints", "first", "10.sha256").exists():
+        assert running.poll() is None
+        time.sleep(0.01)
+    for _ in range(2):
+        running.send_signal(signal.SIGINT)
+        time.sleep(apart)
+    _, error = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert complaint(error) == [
+        "interrupted; go on with: python -m experiments resume new",
+    ]
+    assert call("resume", "new")[0] == 0
+    for name, expected in run.items():
+        xr.testing.assert_identical(phenodl.load("new", name), expected)
+    assert not [path for path in Path("new").rglob("*") if "tmp" in path.name]
