@@ -103,12 +103,12 @@ def table(seconds: Mapping[str, np.ndarray], rows: list[Row], unit: str = "µs")
     yield "| --- | ---: | ---: | --- | --- |"
     for side, reference, target in rows:
         if side in seconds:
-            ratio = _spread(seconds[side] / seconds[reference]) if side != reference else "1"
-            cells = [side, _spread(scale * seconds[side]), ratio, reference, target]
+            ratio = spread(seconds[side] / seconds[reference]) if side != reference else "1"
+            cells = [side, spread(scale * seconds[side]), ratio, reference, target]
             yield f"| {' | '.join(cells)} |"
 
 
-def _spread(values: np.ndarray) -> str:
+def spread(values: np.ndarray) -> str:
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
     digits = max(0, 2 - int(np.floor(np.log10(middle))))
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"

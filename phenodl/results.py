@@ -160,8 +160,14 @@ def write_part(path: Path, part: xr.Dataset) -> None:
     The file is netCDF 4, and behind it the SHA-256 of all of it, which other readers pass over.
     """
     # In memory, for HDF5 takes a disk that is full badly.
-    content = bytes(part.to_netcdf(engine="h5netcdf"))
-    atomic.write(path, lambda file: file.write_bytes(content + _checksum(content)))
+    content = part.to_netcdf(engine="h5netcdf")
+
+    def fill(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.write(_checksum(content))
+
+    atomic.write(path, fill)
 
 
 def read_part(path: Path) -> xr.Dataset:
@@ -171,7 +177,7 @@ def read_part(path: Path) -> xr.Dataset:
         ResultError: the file is truncated, not what was written, or no part of this library.
     """
     try:
-        stored = path.read_bytes()
+        stored = memoryview(path.read_bytes())
         content, checksum = stored[:-_CHECKSUM_BYTES], stored[-_CHECKSUM_BYTES:]
         if _checksum(content) != checksum:
             raise ResultError(f"{path}: damaged, truncated, or no results of phenodl")
@@ -188,7 +194,7 @@ def read_part(path: Path) -> xr.Dataset:
 _CHECKSUM_BYTES = 32
 
 
-def _checksum(content: bytes) -> bytes:
+def _checksum(content: bytes | memoryview) -> bytes:
     return hashlib.sha256(content).digest()
 
 
