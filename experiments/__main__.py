@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from experiments import arguments, cluster, commands, interrupts, parsing
-from experiments.errors import UserError
+from experiments.errors import UserError, printable
 from experiments.experiment import discover
 
 _HANDLERS = {
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None, package: str = "experiments") -> int
         command = parsing.parse(sys.argv[1:] if argv is None else argv, catalogue)
         return _HANDLERS[type(command)](command, catalogue)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

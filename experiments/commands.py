@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import arguments, execution, folders, ledger, workers
-from experiments.errors import UserError
+from experiments.errors import UserError, printable
 from experiments.experiment import Experiment
 from experiments.run_directory import RunDirectory
 from experiments.shard import Shard
@@ -198,4 +198,4 @@ def _print_json(value: Any) -> None:
 
 def _say(text: str) -> None:
     """Tells the user something that is not output."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
+from experiments.errors import printable
 from experiments.ledger import number
 from experiments.provenance import differences
 from experiments.run_directory import RunDirectory
@@ -15,7 +16,7 @@ Differences = dict[str, dict[str, tuple[Any, Any]]]
 def compare_runs(first: RunDirectory, second: RunDirectory) -> Differences:
     """The differing entries under ``configuration``, ``versions`` and ``claims``."""
     left, right = first.stored, second.stored
-    names = ("experiment", "preset", "x64")
+    names = ("experiment", "preset", "x64", "shard")
     head = ({name: stored.get(name) for name in names} for stored in (left, right))
     origins = (_origin(stored["provenance"]) for stored in (left, right))
     return {
@@ -32,14 +33,15 @@ def comparison_table(differing: Differences, first: str, second: str) -> Table:
         table.add_column(column, overflow="fold")
     for section, entries in differing.items():
         for place, (name, (left, right)) in enumerate(entries.items()):
-            table.add_row("" if place else section, name, _text(left), _text(right))
+            table.add_row("" if place else section, printable(name), _text(left), _text(right))
     return table
 
 
 def _origin(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("python", "platform", "processes", "devices", "git_commit")
     return {
         **provenance["versions"],
-        **{name: provenance[name] for name in ("python", "platform", "devices", "git_commit")},
+        **{name: provenance[name] for name in names},
     }
 
 
@@ -50,4 +52,4 @@ def _claims(run: RunDirectory) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:
-    return "–" if value is None else str(value)
+    return "–" if value is None else printable(str(value))

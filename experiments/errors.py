@@ -8,6 +8,16 @@ class UserError(Exception):
     """A mistake by the user; the message names the flag or file and what would be right."""
 
 
+def printable(text: str) -> str:
+    r"""The text without characters that steer a terminal, which may come from a stranger's file.
+
+    Example:
+        >>> printable("a name\x1b[2J")
+        'a name�[2J'
+    """
+    return "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`` (did you mean X?)`` with the most similar known word, or nothing.
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from experiments.errors import printable
 from experiments.experiment import PRESETS, Experiment
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def ledger_table(claims: Iterable["Claim"]) -> Table:
         if claim.surprising:
             verdict.append(" !", style="bold")
         table.add_row(
-            Text(claim.statement).append(f"\n{claim.id}", style="dim"),
+            Text(printable(claim.statement)).append(f"\n{printable(claim.id)}", style="dim"),
             number(claim.measured),
             interval(claim),
             str(claim.n),

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from experiments import cluster, files, interrupts, parts
 from experiments.arguments import PROGRAM
-from experiments.errors import UserError
+from experiments.errors import UserError, printable
 from experiments.progress import TrainingProgress
 from experiments.run_directory import RunDirectory
 from phenodl import checkpoint, results
@@ -164,7 +164,7 @@ class Recorder:
     def say(self, text: str) -> None:
         """Tells the user something, where the progress is shown."""
         if self._console is not None:
-            self._console.print(text, soft_wrap=True)
+            self._console.print(printable(text), soft_wrap=True)
 
     def _follow(self, name: str, chunks: Iterator[Chunk]) -> list[xr.Dataset]:
         """Writes, shows and now and then checkpoints what training hands over; gives the parts."""
@@ -221,5 +221,7 @@ def _withheld(name: str) -> Any:
                 f"--shard: a later training of this experiment needs all results of {name!r};"
                 " train it with several devices or processes instead"
             )
+
+        __getitem__ = __getattr__
 
     return Withheld()

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from experiments import files, ledger
+from experiments.errors import UserError
 from experiments.provenance import now
 from experiments.run_directory import RunDirectory
 from experiments.serialization import flatten
@@ -76,6 +77,7 @@ def _origin(stored: Mapping[str, Any]) -> dict[str, str]:
         "resumed": f"{len(stored['resumed'])} times",
         "commit": provenance["git_commit"] or "none",
         "machine": f"{provenance['platform']}, {provenance['cores']} cores",
+        "processes": str(provenance["processes"]),
         "devices": ", ".join(provenance["devices"]),
         "python": provenance["python"],
     } | provenance["versions"]
@@ -86,5 +88,8 @@ def _data_url(path: Path) -> str:
 
 
 def _rows(path: Path) -> list[list[str]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.reader(file))
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return list(csv.reader(file)) or [[]]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a table ({error})") from error

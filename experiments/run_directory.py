@@ -209,8 +209,14 @@ class RunDirectory:
         return [
             path
             for place, path in sorted(found.items())
-            if str(place) in ours and place.match(pattern) and path.is_file()
+            if str(place) in ours and place.match(pattern) and self._holds(path)
         ]
+
+    def _holds(self, path: Path) -> bool:
+        """Whether a file is one of this directory's, and no link to another."""
+        return path.is_file() and path.resolve() == self.path.resolve() / path.relative_to(
+            self.path
+        )
 
     def claims(self) -> "list[Claim]":
         """The stored claims.

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import pytest
 import xarray as xr
 
@@ -164,6 +165,14 @@ def test_when_one_of_four_is_killed_the_others_end_and_two_go_on(tmp_path, alone
     assert_succeeded(start_together(tmp_path, 2, "resume", "run"))
     assert_same(run, alone)
     assert not [path for path in run.rglob("*") if "tmp" in path.name]
+
+
+def test_devices_that_are_not_there_are_refused():
+    count = len(jax.local_devices())
+    assert cluster.devices("all") == jax.devices()
+    assert cluster.devices(1) == jax.devices()[:1]
+    with pytest.raises(UserError, match=f"--devices 99: there are {count}"):
+        cluster.devices(99)
 
 
 def test_a_directory_in_use_is_refused_by_all(tmp_path):

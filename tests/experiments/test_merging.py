@@ -4,12 +4,17 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import pytest
 import xarray as xr
 from toys.checks import files, refused
 
 import phenodl
 from experiments import merging
+from experiments.errors import UserError
+from experiments.recorder import Recorder
+from experiments.run_directory import RunDirectory
+from experiments.shard import Shard
 from phenodl import results
 
 RUN = ("run", "bowls-descent", "--seeds", "7")
@@ -134,6 +139,25 @@ def test_a_directory_in_the_way_is_left_alone(call, shards):
 def test_a_shard_that_is_none_is_refused(call, shard):
     outcome = call(*RUN, f"--shard={shard}")
     assert refused(outcome, "--shard must be I/N with I from 1 to N")
+
+
+@pytest.mark.parametrize("use", [lambda results: results.loss, lambda results: results["loss"]])
+def test_results_of_a_share_are_withheld_from_a_later_training(tmp_path, toys, use):
+    experiment = toys["bowls-descent"]
+    config = experiment.presets["quick"]
+    run = RunDirectory.prepare(tmp_path / "run", experiment, "quick", config, Shard(1, 2))
+    recorder = Recorder(run)
+    recorded = []
+    recorder_of_all = recorder.train
+
+    def train(*arguments, **options):
+        recorded.append(recorder_of_all(*arguments, **options))
+
+    recorder.train = train
+    with jax.enable_x64(True):
+        experiment.load().train(config, recorder)
+    with pytest.raises(UserError, match="needs all results of 'first'; train it with several"):
+        use(recorded[0])
 
 
 def test_more_shards_than_runs_are_refused(call):
