@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import arguments, execution, folders, ledger, workers
+from experiments import arguments, cluster, execution, folders, ledger, workers
 from experiments.errors import UserError, printable
 from experiments.experiment import Experiment
 from experiments.run_directory import RunDirectory
@@ -94,6 +94,8 @@ def reproduce(command: arguments.Reproduce, catalogue: Catalogue) -> int:
     chosen = [each for name, each in catalogue.items() if fnmatch(name, command.only)]
     if not chosen:
         raise UserError(f"--only {command.only}: no experiment has such a name")
+    if cluster.several(arguments.LOCAL):
+        raise UserError("reproduce is for one process; several train one experiment with run")
     out = command.out or Path("runs") / f"reproduce-{command.preset}"
     if command.jobs is not None and command.jobs < 1:
         raise UserError(f"--jobs must be at least 1, got {command.jobs}")

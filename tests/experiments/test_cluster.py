@@ -13,9 +13,10 @@ from pathlib import Path
 import jax
 import pytest
 import xarray as xr
+from toys.checks import refused
 
 import phenodl
-from experiments import cluster
+from experiments import cluster, lock
 from experiments.arguments import Machines
 from experiments.errors import UserError
 from phenodl import results
@@ -122,6 +123,12 @@ def test_each_of_the_five_variables_is_needed(lacking):
     assert not cluster.in_slurm_step({name: SLURM[name] for name in SLURM if name != lacking})
 
 
+def test_several_processes_do_not_reproduce(call, monkeypatch):
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    assert refused(call("reproduce"), "reproduce is for one process")
+
+
 def test_a_slurm_step_of_one_task_is_alone():
     assert not cluster.several(Machines(), SLURM | {"SLURM_NTASKS": "1"})
 
@@ -177,8 +184,6 @@ def test_devices_that_are_not_there_are_refused():
 
 def test_a_directory_in_use_is_refused_by_all(tmp_path):
     (tmp_path / "run").mkdir()
-    from experiments import lock
-
     with lock.held(tmp_path / "run"):
         first, second = ended(start_together(tmp_path, 2, *WORDS))
     assert (first[0], second[0]) == (2, 2)
