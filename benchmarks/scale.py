@@ -72,10 +72,12 @@ def row(name: str, what: Sweep) -> list[str]:
     like = training.abstract_state(problem, method, runs, **options)
     state_bytes = sum(np.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
     need = footprint(problem, method, runs, **options)
+    flops = (need.flops + need.measuring_flops) / need.runs
     chunks = training.train(
-        problem, method, runs, steps=2 * length, chunk=length, devices=jax.devices()[:1], **options
+        problem, method, runs, steps=6 * length, chunk=length, devices=jax.devices()[:1], **options
     )
-    *_, chunk = chunks  # the first one is compiled
+    _, *timed, chunk = chunks  # the first one is compiled
+    seconds = float(np.median([each.seconds for each in (*timed, chunk)]))
     records = sum(values.nbytes for record in chunk.records for values in record.values.values())
     with tempfile.TemporaryDirectory() as folder:
         clock = time.perf_counter()
@@ -89,8 +91,8 @@ def row(name: str, what: Sweep) -> list[str]:
         f"{need.parameters:,}",
         f"{state_bytes / count / 1e3:.3g}",
         f"{need.peak / need.runs / 1e3:.3g}",
-        f"{(need.flops + need.measuring_flops) / need.runs:.3g}",
-        f"{1e6 * chunk.seconds / length / count:.3g}",
+        f"{flops:.3g}" if flops else "–",
+        f"{1e6 * seconds / length / count:.3g}",
         f"{records / count / length:.3g}",
         f"{saved:.2f} / {restored:.2f}",
     ]
