@@ -11,9 +11,12 @@ import xarray as xr
 from experiments import config_file, files, lock, parts
 from experiments.arguments import PROGRAM
 from experiments.errors import UserError
-from experiments.provenance import command
+from experiments.provenance import command, now
 from experiments.run_directory import RunDirectory
 from phenodl import results
+
+_MERGING = {"shard": "merging", "trained": None, "analyzed": []}
+"""What ``config.json`` says until all is there, so that nobody takes it for a run to go on with."""
 
 
 def merge(out: Path, shards: Sequence[RunDirectory]) -> RunDirectory:
@@ -31,19 +34,29 @@ def merge(out: Path, shards: Sequence[RunDirectory]) -> RunDirectory:
             one is missing; ``out`` holds something else.
     """
     shards = _in_order(shards)
-    first = shards[0]
-    run = RunDirectory.prepare(out, first.experiment, first.preset, first.config)
-    fields = _fields(shards)
-    if run.exists and run.stored | fields != run.stored:
-        raise UserError(f"{out} holds a run that is not of these shards; choose another OUT")
-    if run.trained:
-        return run
+    first, fields = shards[0], _fields(shards)
+    run = RunDirectory(out, first.experiment, first.preset, first.config)
+    if run.exists:
+        stored = run.stored
+        if stored | fields == stored:
+            return run
+        if stored | fields | _MERGING != stored:
+            raise UserError(f"{out} holds a run that is not of these shards; choose another OUT")
+    else:
+        RunDirectory.prepare(out, first.experiment, first.preset, first.config)
     names = first.stored["trained"]["trainings"]
+    seconds = sum(shard.stored["trained"]["seconds"] for shard in shards)
+    trained = {"date": now(), "seconds": round(seconds, 1), "trainings": names}
     with lock.held(out):
-        config_file.write(out, fields | {"trained": None, "analyzed": []})
-        for name in names:
-            _merge_training(run, name, shards)
-        run.finish(sum(shard.stored["trained"]["seconds"] for shard in shards), names)
+        try:
+            config_file.write(out, fields | _MERGING)
+            for name in names:
+                _merge_training(run, name, shards)
+            config_file.write(out, fields | {"trained": trained, "analyzed": []})
+        except UserError:
+            for path in (*results.part_paths(out), out / config_file.NAME):
+                path.unlink(missing_ok=True)
+            raise
     return run
 
 
@@ -53,6 +66,8 @@ def _in_order(shards: Sequence[RunDirectory]) -> list[RunDirectory]:
     Raises:
         UserError: they are not.
     """
+    if not shards:
+        raise UserError("merge needs the directories of all shards after OUT")
     numbers: dict[int, RunDirectory] = {}
     first = shards[0]
     for run in shards:
@@ -64,7 +79,7 @@ def _in_order(shards: Sequence[RunDirectory]) -> list[RunDirectory]:
         if run.shard.number in numbers:
             same = numbers[run.shard.number].path
             raise UserError(f"{run.path} and {same} are both shard {run.shard}: they overlap")
-        if not run.whole:
+        if not run.trained:
             raise UserError(f"{run.path} is not finished: {PROGRAM} resume {run.path}")
         numbers[run.shard.number] = run
     assert first.shard is not None
@@ -89,16 +104,25 @@ def _fields(shards: Sequence[RunDirectory]) -> dict[str, Any]:
 
 def _merge_training(run: RunDirectory, name: str, shards: Sequence[RunDirectory]) -> None:
     origin = parts.origin(run.stored, name)
-    series = [parts.leading(shard.path, shard.stored, name) for shard in shards]
-    chunks = itertools.zip_longest(*series)
-    upcoming = next(chunks, None)
-    while upcoming is not None:
-        present = [part for part in upcoming if part is not None]
-        upcoming = next(chunks, None)
-        joined = _join(present)
-        path = results.part_path(run.path, name, joined.attrs["first_step"])
+    paths = [path for shard in shards for path in results.part_paths(shard.path, name)]
+    last = max(map(parts.first_step, paths), default=0)
+    ended = [False] * len(shards)
+    for shares in itertools.zip_longest(
+        *(parts.leading(shard.path, shard.stored, name) for shard in shards)
+    ):
+        ended = [
+            before if part is None else parts.complete([part])
+            for before, part in zip(ended, shares, strict=True)
+        ]
+        joined = _join([part for part in shares if part is not None])
+        first_step = joined.attrs["first_step"]
+        path = results.part_path(run.path, name, first_step)
         with files.reported(path, "written"):
-            parts.write(path, joined, origin, complete=upcoming is None)
+            parts.write(path, joined, origin, complete=first_step == last)
+    for shard, complete in zip(shards, ended, strict=True):
+        if not complete:
+            advice = f"{PROGRAM} resume {shard.path} --retrain"
+            raise UserError(f"{shard.path} has lost results of {name}: {advice}")
 
 
 def _join(shares: Sequence[xr.Dataset]) -> xr.Dataset:

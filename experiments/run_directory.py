@@ -60,6 +60,10 @@ class RunDirectory:
             raise UserError(
                 f"{path}/config.json: {experiment.name} takes another configuration now ({error})"
             ) from error
+        if stored["shard"] == "merging":
+            raise UserError(
+                f"{path} is half merged; repeat: python -m experiments merge {path} DIR..."
+            )
         return cls(path, experiment, stored["preset"], config, Shard.parse(stored["shard"]))
 
     @classmethod

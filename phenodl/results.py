@@ -125,26 +125,33 @@ def join(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     """The parts of one chunk, written by several processes, as one.
 
     Raises:
-        ResultError: they hold a run twice, or not all that took part.
+        ResultError: they hold a run twice, or not all that took part, or are of different chunks.
     """
     if lacking := missing(parts):
         first = parts[0].attrs["first_step"]
         amount = f"{lacking} runs are missing" if lacking > 0 else f"{-lacking} runs too many"
         raise ResultError(f"{_source(parts[0])}: of the chunk from step {first} {amount}")
-    if len(parts) == 1:
-        return parts[0]
-    joined = xr.concat(
-        parts,
-        dim="run",
-        data_vars="minimal",
-        coords="minimal",
-        compat="override",
-        join="override",
-        combine_attrs="override",
-    ).sortby("run")
-    if (np.diff(joined["run"]) == 0).any():
-        raise ResultError(f"{_source(parts[0])}: holds runs that another part holds as well")
-    return joined
+    first, *others = parts
+    if not others:
+        return first
+    for part in others:
+        if part.attrs["last_step"] != first.attrs["last_step"] or not _same_measurements(
+            first, part
+        ):
+            raise ResultError(
+                f"{_source(part)}: is no part of the same chunk of a training as {_source(first)}"
+            )
+    ids = np.concatenate([part["run"].values for part in parts])
+    order = np.argsort(ids, kind="stable")
+    if (np.diff(ids[order]) == 0).any():
+        raise ResultError(f"{_source(first)}: holds runs that another part holds as well")
+
+    def rows(name: Any) -> tuple[Any, np.ndarray]:
+        values = np.concatenate([part[name].values for part in parts])
+        return first[name].dims, values[order]
+
+    variables = {name: rows(name) for name in first.data_vars}
+    return xr.Dataset(variables, dict(first.coords) | {"run": ids[order]}, first.attrs)
 
 
 def final(variable: xr.DataArray, dimension: str = "step_chunk") -> xr.DataArray:
@@ -223,8 +230,9 @@ class PartName(NamedTuple):
             >>> PartName.parse("part-adam-000000100.3.nc")
             PartName(training='adam', first_step=100, process=3)
         """
-        found = re.fullmatch(r"part-(.+)-(\d+)(?:\.(\d+))?\.nc", name)
-        return cls(found[1], int(found[2]), int(found[3] or 0)) if found else None
+        found = re.fullmatch(r"part-(.+)-([0-9]+)(?:\.([0-9]+))?\.nc", name)
+        parsed = cls(found[1], int(found[2]), int(found[3] or 0)) if found else None
+        return parsed if str(parsed) == name else None
 
 
 def part_path(run_dir: Path, training: str, first_step: int, process: int = 0) -> Path:
@@ -273,10 +281,15 @@ def _require_sequence(parts: Sequence[xr.Dataset]) -> None:
                 f"{source}: starts at step {part.attrs['first_step']}, but the part before it ends"
                 f" at {before.attrs['last_step']}; one is missing"
             )
-        if before.attrs[_AXES] != part.attrs[_AXES] or set(before) != set(part):
+        if not _same_measurements(before, part):
             raise ResultError(
                 f"{source}: comes of another sweep or other probes than its neighbours"
             )
+
+
+def _same_measurements(one: xr.Dataset, other: xr.Dataset) -> bool:
+    """Whether two parts are of one sweep and the same probes."""
+    return one.attrs[_AXES] == other.attrs[_AXES] and set(one) == set(other)
 
 
 def _source(part: xr.Dataset) -> str:

@@ -39,11 +39,11 @@ def chunks() -> list[training.Chunk]:
 
 def test_parts_on_disk_give_what_was_in_memory(tmp_path, chunks):
     for number, chunk in enumerate(chunks):
-        path = tmp_path / f"part-main-{number:05d}.nc"
+        path = results.part_path(tmp_path, "main", number)
         results.write_part(path, results.from_chunk(chunk))
     xr.testing.assert_identical(results.load(tmp_path), results.collect(chunks))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        f"part-main-{number:05d}.nc" for number in range(len(chunks))
+        f"part-main-{number:09d}.nc" for number in range(len(chunks))
     ]
 
 
@@ -66,7 +66,7 @@ def test_runs_unfold_into_the_axes_of_the_sweep(chunks):
 
 def test_trainings_in_one_directory_are_told_apart(tmp_path, chunks):
     for name in ("main", "control-2"):
-        results.write_part(tmp_path / f"part-{name}-00000.nc", results.from_chunk(chunks[0]))
+        results.write_part(results.part_path(tmp_path, name, 0), results.from_chunk(chunks[0]))
     assert results.trainings(tmp_path) == ["control-2", "main"]
     xr.testing.assert_identical(results.load(tmp_path, "main"), results.collect(chunks[:1]))
     with pytest.raises(results.ResultError, match="control-2, main; name one"):
@@ -76,7 +76,7 @@ def test_trainings_in_one_directory_are_told_apart(tmp_path, chunks):
 def test_a_file_that_is_no_result_is_named(tmp_path, chunks):
     with pytest.raises(results.ResultError, match="no results here"):
         results.load(tmp_path)
-    path = tmp_path / "part-main-00000.nc"
+    path = results.part_path(tmp_path, "main", 0)
     results.write_part(path, results.from_chunk(chunks[0]))
     whole = path.read_bytes()
     for content in (b"", b"not a result", whole[: len(whole) // 2], whole[:-1]):
@@ -90,7 +90,7 @@ def test_a_file_that_is_no_result_is_named(tmp_path, chunks):
 
 def test_a_flipped_bit_is_noticed(tmp_path, chunks):
     """Anywhere: in the numbers, the names, the attributes and the checksum itself."""
-    path = tmp_path / "part-main-00000.nc"
+    path = results.part_path(tmp_path, "main", 0)
     results.write_part(path, results.from_chunk(chunks[0]))
     whole = path.read_bytes()
     assert chunks[0].records[0].values["loss"][0].tobytes() in whole, "values lie there as they are"
@@ -104,7 +104,7 @@ def test_a_flipped_bit_is_noticed(tmp_path, chunks):
 
 
 def test_other_readers_pass_over_the_checksum(tmp_path, chunks):
-    path = tmp_path / "part-main-00000.nc"
+    path = results.part_path(tmp_path, "main", 0)
     part = results.from_chunk(chunks[0])
     results.write_part(path, part)
     xr.testing.assert_identical(xr.load_dataset(path, engine="h5netcdf"), part)
@@ -131,3 +131,48 @@ def test_a_part_says_what_its_axes_are(chunks):
     part = results.from_chunk(chunks[0])
     axes = json.loads(part.attrs["phenodl_axes"])
     assert axes == {"seed": [10, 20], "learning_rate": [0.05, 0.3, 0.1]}
+
+
+def shares(chunk, splits):
+    """A chunk as the parts of several processes, which hold these of its rows."""
+    whole = results.from_chunk(chunk)
+    return [whole.isel(run=list(split)).copy() for split in splits]
+
+
+@pytest.mark.parametrize("splits", [[[0, 2, 4], [1, 3, 5]], [[5], [3, 0], [1, 2, 4]]])
+def test_parts_of_several_processes_make_the_same_dataset(tmp_path, chunks, splits):
+    for number, chunk in enumerate(chunks):
+        rows = [[row for row in split if row < len(chunk.id)] for split in splits]
+        for process, part in enumerate(shares(chunk, rows)):
+            if part.sizes["run"]:
+                results.write_part(results.part_path(tmp_path, "main", number, process), part)
+    xr.testing.assert_identical(results.load(tmp_path), results.collect(chunks))
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ([[0, 1], [3, 4, 5]], "of the chunk from step 0 1 runs are missing"),
+        ([[0, 1, 2], [2, 3, 4, 5]], "of the chunk from step 0 1 runs too many"),
+        ([[0, 1, 2], [2, 3, 4]], "holds runs that another part holds as well"),
+    ],
+)
+def test_every_run_of_a_chunk_must_be_there_once(chunks, splits, message):
+    with pytest.raises(results.ResultError, match=message):
+        results.join(shares(chunks[0], splits))
+
+
+def test_parts_of_different_chunks_are_not_joined(chunks):
+    one, other = shares(chunks[0], [[0, 1, 2], [3, 4, 5]])
+    with pytest.raises(results.ResultError, match="is no part of the same chunk"):
+        results.join([one, other.assign_attrs(last_step=7)])
+    with pytest.raises(results.ResultError, match="is no part of the same chunk"):
+        results.join([one, other.drop_vars("loss")])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["part-a-5.nc", "part-a-000000005.0.nc", "part-a-000000005.01.nc", "part-a-٣.nc", "a.nc"],
+)
+def test_what_is_named_otherwise_is_no_part(name):
+    assert results.PartName.parse(name) is None

@@ -74,7 +74,9 @@ def test_a_killed_merge_is_finished_by_the_same_command(call, shards, monkeypatc
     with monkeypatch.context() as patched:
         patched.setattr(merging.parts, "write", die)
         assert call("merge", "merged", *map(str, SHARES))[0] == 130
-    assert refused(call("analyze", "merged"), "not finished")
+    for command in ("analyze", "resume"):
+        assert refused(call(command, "merged"), "merged is half merged; repeat:")
+    assert refused(call(*RUN, "--out", "merged"), "shard: merging there, None here")
     assert call("merge", "merged", *map(str, SHARES))[0] == 0
     xr.testing.assert_identical(phenodl.load("merged", "first"), phenodl.load("whole", "first"))
 
@@ -102,6 +104,15 @@ def no_shard(call):
     return [SHARES[0], Path("whole")], "whole is no shard of a run"
 
 
+def nothing(call):
+    return [], "merge needs the directories of all shards after OUT"
+
+
+def lost_part(call):
+    results.part_paths(SHARES[1], "second")[-1].unlink()
+    return SHARES, "bowls-descent-2of3 has lost results of second: python -m experiments resume"
+
+
 def unfinished(call):
     config = SHARES[1] / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"trained": None}))
@@ -121,12 +132,22 @@ def overlapping_rows(call):
 
 @pytest.mark.parametrize(
     "spoil",
-    [another_run, another_count, twice, missing, no_shard, unfinished, overlapping_rows],
+    [
+        another_run,
+        another_count,
+        twice,
+        missing,
+        no_shard,
+        nothing,
+        lost_part,
+        unfinished,
+        overlapping_rows,
+    ],
 )
 def test_what_does_not_make_a_run_is_refused(call, shards, spoil):
     folders, complaint = spoil(call)
     assert refused(call("merge", "merged", *map(str, folders)), complaint)
-    assert not results.part_paths(Path("merged"))
+    assert not Path("merged").exists()
 
 
 def test_a_directory_in_the_way_is_left_alone(call, shards):
