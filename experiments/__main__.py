@@ -51,7 +51,9 @@ def program(package: str = "experiments") -> NoReturn:
             stream.reconfigure(errors="replace")
     interrupts.heed_once()
     _quieten_orbax()
-    cluster.leave(main(package=package))
+    status = main(package=package)
+    interrupts.ignore()
+    cluster.leave(status)
 
 
 def _quieten_orbax() -> None:

@@ -2,23 +2,34 @@
 
 import contextlib
 import signal
+import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import NoReturn
 
+_DEAF_SECONDS = 5.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def heed_once() -> None:
-    """The first signal raises KeyboardInterrupt; what it sets in motion is not cut short again."""
+    """A signal raises KeyboardInterrupt; what it sets in motion is not cut short by the next.
+
+    After some seconds a further one counts again: the first may have been lost in a finalizer.
+    """
+    heeded: list[float] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not heeded or time.monotonic() - heeded[-1] > _DEAF_SECONDS:
+            heeded.append(time.monotonic())
+            raise KeyboardInterrupt
+
     for number in _SIGNALS:
-        signal.signal(number, _interrupt)
+        signal.signal(number, interrupt)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    for each in _SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt
+def ignore() -> None:
+    """The process is about to end, with the status that it has."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

@@ -200,7 +200,7 @@ class Recorder:
 
     def _write(self, name: str, chunk: Chunk, origin: dict[str, str], last: bool) -> xr.Dataset:
         path = results.part_path(self._run.path, name, chunk.first_step, cluster.place())
-        with files.reported(path, "written"):
+        with interrupts.deferred(), files.reported(path, "written"):
             part = results.from_chunk(chunk)
             parts.write(path, part, origin, last)
         return part
