@@ -8,22 +8,28 @@ from types import FrameType
 
 _DEAF_SECONDS = 5.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_heeded: list[float] = []
 
 
 def heed_once() -> None:
     """A signal raises KeyboardInterrupt; what it sets in motion is not cut short by the next.
 
-    After some seconds a further one counts again: the first may have been lost in a finalizer.
+    After some seconds a further one counts again.
     """
-    heeded: list[float] = []
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        if not heeded or time.monotonic() - heeded[-1] > _DEAF_SECONDS:
-            heeded.append(time.monotonic())
-            raise KeyboardInterrupt
-
     for number in _SIGNALS:
-        signal.signal(number, interrupt)
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    if not _heeded or time.monotonic() - _heeded[-1] > _DEAF_SECONDS:
+        _heeded.append(time.monotonic())
+        raise KeyboardInterrupt
+
+
+def check() -> None:
+    """Raises KeyboardInterrupt if one has been lost, as happens in a finalizer or a callback."""
+    if _heeded:
+        raise KeyboardInterrupt
 
 
 def ignore() -> None:

@@ -185,6 +185,7 @@ class Recorder:
                     if cluster.agree(due):
                         self._save(name, chunk)
                         saved = time.monotonic()
+                    interrupts.check()
             except KeyboardInterrupt:
                 # The chunk at hand may have no part yet: a checkpoint beyond it would leave a hole.
                 # Several processes store together, but each may be interrupted somewhere else.
