@@ -49,7 +49,8 @@ def several(machines: Machines, environment: Mapping[str, str] = os.environ) -> 
         if numbers != (None, None):
             raise UserError("--coordinator auto finds --num-processes and --process-id itself")
         return True
-    if not machines.coordinator.rpartition(":")[2].isdecimal():
+    host, _, port = machines.coordinator.rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port) < 2**16):
         raise UserError(f"--coordinator must be HOST:PORT or auto, got {machines.coordinator!r}")
     count, place = numbers
     if count is None or place is None or not 0 <= place < count:

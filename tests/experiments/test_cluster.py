@@ -138,6 +138,8 @@ def test_a_slurm_step_of_one_task_is_alone():
     [
         ({"process_id": 1}, "need --coordinator HOST:PORT"),
         ({"coordinator": "here"}, "--coordinator must be HOST:PORT or auto, got 'here'"),
+        ({"coordinator": ":1"}, "--coordinator must be HOST:PORT or auto"),
+        ({"coordinator": "a:65536"}, "--coordinator must be HOST:PORT or auto"),
         ({"coordinator": "a:1"}, "needs --num-processes N and --process-id from 0"),
         (
             {"coordinator": "a:1", "num_processes": 2, "process_id": 2},
