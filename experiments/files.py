@@ -24,7 +24,10 @@ def write(path: Path, content: str | Callable[[Path], object]) -> None:
         UserError: the path cannot be written.
     """
     if isinstance(content, str):
-        content = functools.partial(Path.write_text, data=content, encoding="utf-8")
+        # What UTF-8 cannot say, such as bytes of a file's name, is written as JSON escapes it.
+        content = functools.partial(
+            Path.write_text, data=content, encoding="utf-8", errors="backslashreplace"
+        )
     with reported(path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write(path, content)

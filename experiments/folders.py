@@ -1,5 +1,6 @@
 """What a directory holds: a run, runs in its folders, or something else."""
 
+import os
 from pathlib import Path
 
 from experiments import config_file, files, lock
@@ -10,10 +11,13 @@ def holds_run(path: Path) -> bool:
     """Whether a run is stored there.
 
     Raises:
-        UserError: the directory may not be looked into.
+        UserError: the directory may not be looked into, or folders in it lie elsewhere.
     """
     with files.reported(path, "read"):
-        return (path / config_file.NAME).exists()
+        found = (path / config_file.NAME).exists()
+    if found:
+        _require_own_folders(path)
+    return found
 
 
 def holds_anything(path: Path) -> bool:
@@ -48,6 +52,18 @@ def require_free(path: Path) -> None:
     """
     if holds_anything(path) and not any(map(_is_run, _folders(path))):
         raise UserError(f"{path} holds other files and no runs; choose another --out")
+
+
+def _require_own_folders(path: Path) -> None:
+    """Whether no folder is a link: what a run writes and removes there would lie elsewhere.
+
+    Raises:
+        UserError: one is.
+    """
+    for folder, names, _ in os.walk(path):
+        for each in (Path(folder, name) for name in names):
+            if each.is_symlink():
+                raise UserError(f"{each} is a link; the folders of a run must lie in its directory")
 
 
 def _folders(path: Path) -> list[Path]:

@@ -24,6 +24,7 @@ def write(path: Path, content: Callable[[Path], object]) -> None:
         'hello'
     """
     temporary = path.with_name(f".{path.name}.tmp")
+    temporary.unlink(missing_ok=True)  # it may be a stranger's link to another file
     try:
         content(temporary)
         _sync(temporary)

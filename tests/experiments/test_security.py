@@ -104,6 +104,61 @@ def test_what_lies_outside_is_neither_shown_nor_removed(call, finished, tmp_path
     assert secret.exists()
 
 
+@pytest.fixture
+def mine(tmp_path):
+    """A folder of the user's that has nothing to do with the run."""
+    folder = tmp_path / "mine"
+    (folder / "letters").mkdir(parents=True)
+    (folder / "letters" / "loss-curves.png").write_bytes(b"mine")
+    return folder
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize(
+    "place", ["checkpoints", "checkpoints/first", "checkpoints/first/40", "figures"]
+)
+def test_nothing_is_written_or_removed_through_a_linked_folder(
+    call, finished, mine, place, trained
+):
+    """What lies beyond the state that training goes on from is removed, so where matters."""
+    for folder in ("", "first", "first/40"):
+        (mine / "letters" / folder).mkdir(exist_ok=True)
+    shutil.rmtree(finished / place)
+    (finished / place).symlink_to(mine / "letters")
+    (finished / "claims.json").unlink()
+    if not trained:
+        edit(finished / "config.json", lambda stored: stored.update(trained=None))
+        for path in results.part_paths(finished):
+            path.unlink()
+    before = files(mine)
+    for words in (["resume", "run"], ["resume", "run", "--retrain"], ["analyze", "run"]):
+        assert refused(call(*words), f"run/{place} is a link")
+    assert files(mine) == before
+
+
+def test_nothing_is_written_through_a_linked_temporary_name(call, finished, mine):
+    letter = mine / "letters" / "loss-curves.png"
+    names = [".config.json.tmp", ".report.html.tmp", ".claims.json.tmp", "report.html"]
+    names += ["figures/.loss-curves.png.tmp", ".part-second-000000030.nc.tmp"]
+    for name in names:
+        (finished / name).symlink_to(letter)
+    (finished / "part-second-000000030.nc").unlink()
+    assert call("resume", "run", "--retrain")[0] == 0
+    assert call("report", "run")[0] == 0
+    assert letter.read_bytes() == b"mine"
+
+
+def test_text_that_utf_8_cannot_say_is_kept(call, finished):
+    """Such as the name of a file in another encoding, which Python hands over like this."""
+    command = "run spikes-language --file caf\udce9.txt"
+    edit(finished / "config.json", lambda stored: stored["provenance"].update(command=command))
+    assert call("report", "run")[0] == 0
+    assert "caf\\udce9.txt" in (finished / "report.html").read_text(encoding="utf-8")
+    assert call("analyze", "run")[0] == 0
+    stored = json.loads((finished / "config.json").read_text(encoding="utf-8"))
+    assert stored["provenance"]["command"] == command
+
+
 @pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe", b'"' + b"x" * 200_000 + b'"'])
 def test_a_table_that_is_none_does_no_harm(call, finished, content):
     (finished / "tables" / "last-losses.csv").write_bytes(content)
