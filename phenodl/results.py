@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 import xarray as xr
 
@@ -188,6 +189,8 @@ def read_part(path: Path) -> xr.Dataset:
         content, checksum = stored[:-_CHECKSUM_BYTES], stored[-_CHECKSUM_BYTES:]
         if _checksum(content) != checksum:
             raise ResultError(f"{path}: damaged, truncated, or no results of phenodl")
+        if not _self_contained(content):
+            raise ResultError(f"{path}: refers to other files, which no results of phenodl do")
         part = xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
     except (OSError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
@@ -196,6 +199,17 @@ def read_part(path: Path) -> xr.Dataset:
         raise ResultError(f"{path}: holds no results of phenodl")
     part.encoding["source"] = str(path)
     return part
+
+
+def _self_contained(content: bytes | memoryview) -> bool:
+    """Whether an HDF5 file holds all its numbers: a stranger's might show another file's."""
+    with h5py.File(io.BytesIO(content), "r") as file:
+        for name in file:
+            hard = isinstance(file.get(name, getlink=True), h5py.HardLink)
+            data = file[name] if hard else None
+            if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
+                return False
+    return True
 
 
 _CHECKSUM_BYTES = 32
